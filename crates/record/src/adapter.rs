@@ -1,0 +1,39 @@
+//! A trained adapter and where it came from.
+use serde::{Deserialize, Serialize};
+
+use crate::{Fingerprint, TaskId};
+
+/// What `finetune` leaves: a PEFT folder and this manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Identity: step, configuration, base weights and training data.
+    pub fingerprint: Fingerprint,
+    /// The task it was trained for.
+    pub task: TaskId,
+    /// Name of the base model.
+    pub model: String,
+    /// Folder of the adapter, relative to the artifact folder.
+    pub folder: String,
+    /// LoRA rank; 0 for a full fine-tune.
+    pub rank: usize,
+    /// LoRA alpha.
+    pub alpha: f64,
+    /// Optimiser steps taken.
+    pub steps: u64,
+    /// Step whose weights were kept.
+    pub best_step: u64,
+    /// Mean training loss per answer token at the end, in nats.
+    pub train_loss: f64,
+    /// Best validation loss per answer token, in nats; none without a validation part.
+    pub validation_loss: Option<f64>,
+    /// Training examples used.
+    pub examples: u64,
+    /// Training examples left out (too long, over the budget), and why.
+    pub left_out: Vec<(String, u64)>,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Fingerprint of the base weights.
+    pub base: Fingerprint,
+    /// Fingerprint of the training conversations.
+    pub data: Fingerprint,
+}

@@ -1,0 +1,48 @@
+//! Which model answers which task.
+use serde::{Deserialize, Serialize};
+
+use crate::TaskId;
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Target {
+    /// The large model the log came from.
+    Large {
+        /// Its name.
+        model: String,
+    },
+    /// A small model.
+    Small {
+        /// Name of the base model.
+        model: String,
+        /// Adapter folder, relative to the artifact folder; none for the base as it is.
+        adapter: Option<String>,
+        /// LoRA rank of the adapter; 0 without one.
+        rank: usize,
+    },
+}
+
+/// One line of the routing table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// The task.
+    pub task: TaskId,
+    /// A short name that servers can use as a model alias.
+    pub alias: String,
+    /// Who answers first.
+    pub target: Target,
+    /// Confidence below which the fallback answers; none means always the target.
+    pub threshold: Option<f64>,
+    /// Who answers where the target fails.
+    pub fallback: Target,
+}
+
+/// All routes of a run. Calls of no task go to the large model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// Version of this layout.
+    pub schema_version: u32,
+    /// The routes, by task.
+    pub routes: Vec<Route>,
+}
