@@ -1,0 +1,76 @@
+//! The client against a real HTTP server on the loopback address.
+#![expect(clippy::disallowed_methods, reason = "the test is the server: it listens on loopback and makes clean text by hand")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use gateway::Endpoint;
+use record::{Call, Clean, Predictor, Silent};
+use serde_json::{Value, json};
+
+fn call(text: &str) -> Clean<Call> {
+    let call = json!({
+        "source_id": text, "conversation_id": "c", "response": {},
+        "request": {"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": text}]}
+    });
+    Clean::vouch(serde_json::from_value(call).expect("the record has every required field"))
+}
+
+/// Answers `statuses.len()` requests, each with its status; a good one echoes what was asked.
+fn server(statuses: &'static [u16]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    thread::spawn(move || {
+        for status in statuses {
+            let (mut stream, _) = listener.accept().expect("the client connects");
+            let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
+            let mut length = 0;
+            let mut line = String::new();
+            while reader.read_line(&mut line).expect("headers are text") > 2 {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length is a number");
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("the body is as long as said");
+            let asked: Value = serde_json::from_slice(&body).expect("the body is JSON");
+            assert_eq!(asked["model"], "small");
+            assert!(asked.get("stream").is_none());
+            let answer = json!({
+                "choices": [{"message": {"role": "assistant", "content": asked["messages"][0]["content"]}}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 2}
+            });
+            let answer = answer.to_string();
+            write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}", answer.len())
+                .expect("the client reads");
+        }
+    });
+    format!("http://{address}/v1/")
+}
+
+fn endpoint(url: String) -> Endpoint {
+    Endpoint { url, model: "small".into(), key: Some("k".into()), max_tokens: 9, timeout: Duration::from_secs(5), retries: 1 }
+}
+
+#[test]
+fn answers_come_in_order_and_a_passing_error_is_tried_again() {
+    let calls = [call("one"), call("two")];
+    let prompts: Vec<_> = calls.iter().map(Clean::prompt).collect();
+    let got = endpoint(server(&[503, 200, 200])).predict(&prompts, &Silent).expect("the server answers");
+    let texts: Vec<_> = got.iter().map(|p| p.response.as_ref().map(record::Response::text)).collect();
+    assert_eq!(texts, [Some("one".to_owned()), Some("two".to_owned())]);
+    assert_eq!(got[0].tokens, Some((7, 2)));
+}
+
+#[test]
+fn one_refused_call_is_data_and_a_dead_endpoint_is_an_error() {
+    let calls = [call("one"), call("two")];
+    let prompts: Vec<_> = calls.iter().map(Clean::prompt).collect();
+    let got = endpoint(server(&[200, 400])).predict(&prompts, &Silent).expect("one of two answers");
+    assert!(got[1].error.as_ref().is_some_and(|e| e.contains("status 400")), "{got:?}");
+    let dead = endpoint("http://127.0.0.1:9/v1".into()).predict(&prompts, &Silent);
+    assert!(dead.is_err_and(|e| e.cause.contains("did not answer")));
+}

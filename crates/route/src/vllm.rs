@@ -1,0 +1,55 @@
+//! Configurations for `vllm serve --config`: one file for each base model, its adapters as LoRA modules.
+use std::collections::BTreeMap;
+
+use record::{RoutingTable, Target};
+
+use crate::{Error, Route, quoted};
+
+/// Ranks that vLLM accepts for `max-lora-rank`.
+const RANKS: [usize; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
+
+struct Module {
+    alias: String,
+    path: String,
+    rank: usize,
+}
+
+/// One file for each base model that serves a task.
+pub fn files(route: &Route, table: &RoutingTable, folder: &str) -> Result<Vec<(String, String)>, Error> {
+    let mut bases: BTreeMap<&str, Vec<Module>> = BTreeMap::new();
+    for line in &table.routes {
+        if let Target::Small { model, adapter, rank } = &line.target {
+            let modules = bases.entry(model).or_default();
+            if let Some(adapter) = adapter {
+                modules.push(Module { alias: line.alias.clone(), path: format!("{folder}/{adapter}"), rank: *rank });
+            }
+        }
+    }
+    if bases.is_empty() {
+        return Err(Error::NothingSmall("vLLM"));
+    }
+    Ok(bases.iter().map(|(model, modules)| (name(model), text(route, model, modules))).collect())
+}
+
+fn name(model: &str) -> String {
+    let last = model.rsplit('/').next().unwrap_or(model);
+    format!("vllm-{last}.yaml")
+}
+
+fn text(route: &Route, model: &str, modules: &[Module]) -> String {
+    let mut text = format!("# vllm serve --config {}\nmodel: {}\n", name(model), quoted(model));
+    if let Some(length) = route.max_model_len {
+        text += &format!("max-model-len: {length}\n");
+    }
+    let widest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
+    if widest > 0 {
+        let rank = RANKS.into_iter().find(|rank| *rank >= widest).unwrap_or(widest);
+        text += &format!("enable-lora: true\nmax-loras: {}\nmax-lora-rank: {rank}\nlora-modules:\n", modules.len());
+        for module in modules {
+            let entry = serde_json::json!({"name": module.alias, "path": module.path, "base_model_name": model});
+            text += &format!("  - {}\n", quoted(&entry.to_string()));
+        }
+    }
+    text += "enable-auto-tool-choice: true\ntool-call-parser: hermes\n";
+    text
+}
