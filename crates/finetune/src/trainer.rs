@@ -1,0 +1,273 @@
+//! The training loop: windows of sequences in, trained parameters and a record of every step out.
+//!
+//! One loop serves fine-tuning and pre-training. It asks no clock: how many steps a budget buys was decided before.
+use record::Progress;
+use serde::{Deserialize, Serialize};
+
+use crate::batches::micro_batches;
+use crate::clip::{self, Flat};
+use crate::optimizer::{AdamW, Constants, flat, require_f32};
+use crate::sink::{CHECKPOINT, METRICS};
+use crate::{CheckpointSink, Error, Learner, Loss, Schedule, Sequence, checkpoint, guard};
+
+/// What was measured at one step; a line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Step, from 1.
+    pub step: u64,
+    /// Weighted mean loss of the step's sequences before its update, nats per token that carries loss.
+    pub loss: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Norm of all gradients of that mean before clipping.
+    pub grad_norm: f64,
+    /// Tokens that went through the model, prompts included.
+    pub tokens: u64,
+    /// Loss on the validation part after the update, where it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// All planned steps were taken.
+    Finished,
+    /// The validation loss had not improved for as long as patience lasts.
+    Patience,
+}
+
+/// What a run came to. The learner holds the weights that were kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Steps taken.
+    pub steps: u64,
+    /// Step whose weights were kept; 0 where no step was better than none.
+    pub best_step: u64,
+    /// Mean training loss of the last tenth of the steps (ten at most), nats per token.
+    pub train_loss: f64,
+    /// Validation loss before the first step.
+    pub first_validation_loss: Option<f64>,
+    /// Validation loss of the weights kept.
+    pub validation_loss: Option<f64>,
+    /// Why it ended.
+    pub stop: Stop,
+    /// Every step.
+    pub rows: Vec<Row>,
+}
+
+impl Outcome {
+    /// The rows as JSON lines.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        lines(&self.rows)
+    }
+}
+
+fn lines(rows: &[Row]) -> String {
+    rows.iter().map(|row| serde_json::to_string(row).expect("plain data always serialises") + "\n").collect()
+}
+
+/// What the loop is told.
+pub(crate) struct Recipe {
+    /// Whatever must be the same for a checkpoint to be resumed.
+    pub identity: String,
+    pub steps: u64,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    pub weight_decay: f64,
+    pub beta2: f64,
+    pub clip: f64,
+    pub micro_tokens: usize,
+    pub checkpoint_every: u64,
+    pub validate_every: u64,
+    /// Looks at the validation part without improvement before it stops; none keeps the last weights.
+    pub patience: Option<u32>,
+}
+
+/// What the loop learns from and is checked on.
+pub(crate) struct Windows<'a> {
+    /// The sequences of a step, a pure function of it.
+    pub source: &'a mut dyn FnMut(u64) -> Vec<Sequence>,
+    pub validation: &'a [Sequence],
+}
+
+/// The weights of the lowest validation loss so far.
+pub(crate) struct Best {
+    pub step: u64,
+    pub loss: f64,
+    pub weights: Flat,
+}
+
+/// Everything that changes from step to step, apart from the learner's parameters.
+pub(crate) struct State {
+    pub step: u64,
+    pub optimizer: AdamW,
+    pub best: Option<Best>,
+    pub stale: u32,
+    pub stopped: bool,
+    pub first_validation: Option<f64>,
+    pub rows: Vec<Row>,
+}
+
+impl State {
+    pub(crate) const fn new(optimizer: AdamW) -> Self {
+        Self { step: 0, optimizer, best: None, stale: 0, stopped: false, first_validation: None, rows: Vec::new() }
+    }
+}
+
+/// Runs or resumes a recipe.
+pub(crate) fn run(
+    learner: &dyn Learner,
+    windows: Windows<'_>,
+    recipe: &Recipe,
+    sink: &mut dyn CheckpointSink,
+    progress: &dyn Progress,
+) -> Result<Outcome, Error> {
+    require_f32(learner.parameters())?;
+    let mut state = start(learner, recipe, windows.validation, sink)?;
+    progress.begin("train", recipe.steps, "steps");
+    progress.advance(state.step);
+    while state.step < recipe.steps && !state.stopped {
+        let sequences = (windows.source)(state.step + 1);
+        let mut row = update(learner, recipe, &mut state, sequences)?;
+        let last = row.step == recipe.steps;
+        if (row.step.is_multiple_of(recipe.validate_every.max(1)) || last) && !windows.validation.is_empty() {
+            validate(learner, recipe, &mut state, &mut row, windows.validation)?;
+        }
+        progress.note(&note(&row));
+        state.rows.push(row);
+        guard::bounded(&state.rows, recipe.learning_rate)?;
+        if state.step.is_multiple_of(recipe.checkpoint_every.max(1)) || last || state.stopped {
+            save(sink, METRICS, lines(&state.rows).as_bytes())?;
+            save(sink, CHECKPOINT, &checkpoint::write(&recipe.identity, learner, &state)?)?;
+        }
+        progress.advance(1);
+    }
+    progress.end();
+    finish(learner, recipe, state)
+}
+
+/// The state of the sink's checkpoint, or a new one with the validation loss before any step.
+fn start(learner: &dyn Learner, recipe: &Recipe, validation: &[Sequence], sink: &mut dyn CheckpointSink) -> Result<State, Error> {
+    #[expect(clippy::cast_possible_truncation, reason = "the optimiser computes in f32")]
+    let constants = Constants { beta1: 0.9, beta2: recipe.beta2 as f32, epsilon: 1e-8, weight_decay: recipe.weight_decay as f32 };
+    let optimizer = AdamW::new(constants, learner.parameters());
+    let saved = sink.load(CHECKPOINT).map_err(|cause| Error::Sink { name: CHECKPOINT.to_owned(), cause })?;
+    if let Some(bytes) = saved {
+        return checkpoint::read(&bytes, &recipe.identity, learner, optimizer);
+    }
+    let mut state = State::new(optimizer);
+    if !validation.is_empty() {
+        let loss = mean_loss(learner, recipe, validation)?;
+        guard::finite("validation loss", loss, 0, recipe.learning_rate)?;
+        state.first_validation = Some(loss);
+        state.best = recipe.patience.map(|_| weights(learner).map(|weights| Best { step: 0, loss, weights })).transpose()?;
+    }
+    Ok(state)
+}
+
+/// One step: gradients of the whole window, clipped, one update.
+fn update(learner: &dyn Learner, recipe: &Recipe, state: &mut State, sequences: Vec<Sequence>) -> Result<Row, Error> {
+    let step = state.step + 1;
+    let lr = recipe.learning_rate * recipe.schedule.factor(step);
+    let tokens = sequences.iter().map(|sequence| sequence.tokens.len() as u64).sum();
+    let (loss, gradients) = window(learner, sequences, recipe.micro_tokens)?;
+    if loss.weight <= 0.0 {
+        return Err(Error::EmptyStep { step });
+    }
+    let mean = loss.sum / loss.weight;
+    guard::finite("loss", mean, step, lr)?;
+    let norms = clip::norms(&gradients);
+    guard::gradients_flow(learner.parameters(), &norms, step)?;
+    let grad_norm = clip::global(&norms) / loss.weight;
+    guard::finite("gradient norm", grad_norm, step, lr)?;
+    let scale = clip::factor(grad_norm, recipe.clip) / loss.weight;
+    state.optimizer.step(learner.parameters(), &gradients, scale, lr)?;
+    state.step = step;
+    Ok(Row { step, loss: mean, lr, grad_norm, tokens, validation_loss: None })
+}
+
+/// Loss and gradients of all sequences of a step, summed over micro-batches.
+fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) -> Result<(Loss, Flat), Error> {
+    let mut total = Loss { sum: 0.0, weight: 0.0 };
+    let mut gradients = Flat::new();
+    for batch in micro_batches(sequences, micro_tokens) {
+        let (loss, new) = learner.loss_and_gradients(&batch)?;
+        total.sum += loss.sum;
+        total.weight += loss.weight;
+        for (name, gradient) in new {
+            let values = flat(&gradient)?;
+            match gradients.get_mut(&name) {
+                None => {
+                    gradients.insert(name, values);
+                }
+                Some(sum) => sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
+            }
+        }
+    }
+    Ok((total, gradients))
+}
+
+/// Mean loss over sequences, nats per token that carries loss.
+fn mean_loss(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Result<f64, Error> {
+    let mut total = Loss { sum: 0.0, weight: 0.0 };
+    for batch in micro_batches(sequences.to_vec(), recipe.micro_tokens) {
+        let loss = learner.loss(&batch)?;
+        total.sum += loss.sum;
+        total.weight += loss.weight;
+    }
+    Ok(total.sum / total.weight)
+}
+
+/// Looks at the validation part; keeps the weights if they are the best, else loses patience.
+fn validate(learner: &dyn Learner, recipe: &Recipe, state: &mut State, row: &mut Row, validation: &[Sequence]) -> Result<(), Error> {
+    let loss = mean_loss(learner, recipe, validation)?;
+    guard::finite("validation loss", loss, row.step, row.lr)?;
+    row.validation_loss = Some(loss);
+    let Some(patience) = recipe.patience else { return Ok(()) };
+    if state.best.as_ref().is_none_or(|best| loss < best.loss) {
+        state.best = Some(Best { step: row.step, loss, weights: weights(learner)? });
+        state.stale = 0;
+    } else {
+        state.stale += 1;
+        state.stopped = state.stale >= patience;
+    }
+    Ok(())
+}
+
+fn weights(learner: &dyn Learner) -> Result<Flat, Error> {
+    learner.parameters().iter().map(|(name, var)| Ok((name.clone(), flat(var)?))).collect()
+}
+
+fn note(row: &Row) -> String {
+    match row.validation_loss {
+        Some(validation) => format!("loss {:.3}, validation {validation:.3}", row.loss),
+        None => format!("loss {:.3}", row.loss),
+    }
+}
+
+fn save(sink: &mut dyn CheckpointSink, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    sink.save(name, bytes).map_err(|cause| Error::Sink { name: name.to_owned(), cause })
+}
+
+/// Puts the kept weights back into the learner and sums the run up.
+fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcome, Error> {
+    let last = state.rows.iter().rev().find_map(|row| row.validation_loss);
+    let (best_step, validation_loss) = match &state.best {
+        None => (state.step, last),
+        Some(best) => {
+            for (name, var) in learner.parameters() {
+                var.set(&candle_core::Tensor::from_slice(&best.weights[name], var.shape(), var.device())?)?;
+            }
+            (best.step, Some(best.loss))
+        }
+    };
+    let tail = &state.rows[state.rows.len().saturating_sub((state.rows.len() / 10).clamp(1, 10))..];
+    #[expect(clippy::cast_precision_loss, reason = "ten rows at most")]
+    let train_loss = tail.iter().map(|row| row.loss).sum::<f64>() / tail.len().max(1) as f64;
+    let stop = if state.step < recipe.steps { Stop::Patience } else { Stop::Finished };
+    let first_validation_loss = state.first_validation;
+    Ok(Outcome { steps: state.step, best_step, train_loss, first_validation_loss, validation_loss, stop, rows: state.rows })
+}
