@@ -14,4 +14,7 @@ pub struct Reject {
     pub problem: String,
     /// What would cure it.
     pub cure: String,
+    /// The row itself, for whoever may read raw text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
 }
