@@ -21,7 +21,8 @@ pub struct Estimate {
     pub bounds: Bounds,
     /// Independent rows that the bounds are worth.
     pub n_effective: f64,
-    /// `clopper-pearson`, `one-per-group`, `clustered-wilson`, `clustered-t` or `cluster-bootstrap`.
+    /// `clopper-pearson`, `one-per-group`, `clustered-wilson`, `clustered-t`,
+    /// `graded-clopper-pearson` or `cluster-bootstrap`.
     pub method: &'static str,
 }
 
@@ -52,16 +53,20 @@ pub fn clustered_binary(groups: &[Vec<f64>], alpha: f64, seed: u64) -> Option<Es
     Some(Estimate { mean: total.mean, bounds, n_effective, method })
 }
 
+/// One place below each size, chosen by `seed`; none for a size of zero. The independent rows among
+/// rows that come in groups.
+#[must_use]
+pub fn pick_per_group(sizes: &[usize], seed: u64) -> Vec<Option<usize>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    sizes.iter().map(|&size| (size > 0).then(|| random.random_range(0..size as u64) as usize)).collect()
+}
+
 /// Successes and trials when one row of each group is taken, chosen by `seed`. Scores from 0.5 count as successes.
 #[must_use]
 pub fn one_per_group(groups: &[Vec<f64>], seed: u64) -> (u64, u64) {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let (mut x, mut n) = (0, 0);
-    for group in groups.iter().filter(|group| !group.is_empty()) {
-        n += 1;
-        x += u64::from(group[random.random_range(0..group.len())] >= 0.5);
-    }
-    (x, n)
+    let sizes: Vec<_> = groups.iter().map(Vec::len).collect();
+    let picked = groups.iter().zip(pick_per_group(&sizes, seed)).filter_map(|(group, place)| group.get(place?));
+    picked.fold((0, 0), |(x, n), score| (x + u64::from(*score >= 0.5), n + 1))
 }
 
 /// Bounds for the mean of graded scores in `[0, 1]`: clustered standard error with the factor
@@ -76,6 +81,27 @@ pub fn clustered_mean(groups: &[Vec<f64>], alpha: f64) -> Option<Estimate> {
     let spread = t_quantile(1.0 - alpha, total.c - 1.0) * total.variance().sqrt();
     let bounds = Bounds { lower: total.mean - spread, upper: total.mean + spread };
     Some(Estimate { mean: total.mean, bounds, n_effective: total.c, method: "clustered-t" })
+}
+
+/// Bounds for the mean of graded scores in `[0, 1]` that do not pretend to know more than they can:
+/// [`clustered_mean`] where at least [`FEW_GROUPS`] groups, and a third as many imperfect ones, tell
+/// the variance; else each group counts once and its mean as a fraction of a success in
+/// Clopper-Pearson, which is conservative since no score in `[0, 1]` varies more than zeros and ones.
+/// None without rows.
+#[must_use]
+pub fn clustered_graded(groups: &[Vec<f64>], alpha: f64) -> Option<Estimate> {
+    let total = Totals::of(groups)?;
+    let imperfect = total.groups.iter().filter(|(sum, m)| sum < m).count();
+    if total.groups.len() >= FEW_GROUPS && 3 * imperfect >= FEW_GROUPS {
+        return clustered_mean(groups, alpha).map(|mut estimate| {
+            estimate.bounds = Bounds { lower: estimate.bounds.lower.max(0.0), upper: estimate.bounds.upper.min(1.0) };
+            estimate
+        });
+    }
+    let sum: f64 = total.groups.iter().map(|(sum, m)| (sum / m).clamp(0.0, 1.0)).sum();
+    let bounds = clopper_pearson_real(sum.min(total.c), total.c, alpha);
+    let bounds = Bounds { lower: bounds.lower.min(total.mean), upper: bounds.upper.max(total.mean) };
+    Some(Estimate { mean: total.mean, bounds, n_effective: total.c, method: "graded-clopper-pearson" })
 }
 
 /// Percentile bounds from `draws` resamplings of whole groups. None for under two groups.
@@ -150,7 +176,7 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use super::{cluster_bootstrap, clustered_binary, clustered_mean, one_per_group, quantile};
+    use super::{cluster_bootstrap, clustered_binary, clustered_graded, clustered_mean, one_per_group, quantile};
     use crate::{clopper_pearson, close};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -212,6 +238,15 @@ mod tests {
             let share = wrong.count() as f64 / runs as f64;
             assert!(share < 0.065, "{count} groups at {p}, copying {copy}: {share}");
         }
+    }
+
+    #[test]
+    fn few_perfect_grades_prove_little() {
+        let perfect = clustered_graded(&vec![vec![1.0]; 5], 0.05).expect("rows");
+        close(perfect.bounds.lower, clopper_pearson(5, 5, 0.05).lower, 1e-12);
+        let mixed: Vec<_> = (0..90).map(|i| vec![if i % 2 == 0 { 1.0 } else { 0.8 }]).collect();
+        assert_eq!(clustered_graded(&mixed, 0.05).map(|e| e.method), Some("clustered-t"));
+        assert_eq!(clustered_graded(&[], 0.05), None);
     }
 
     #[test]

@@ -18,7 +18,9 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 pub use binomial::{Bounds, binomial_cdf, binomial_tail, clopper_pearson, wilson};
 pub use certify::{Certified, Limits, certify};
-pub use clustered::{Estimate, FEW_GROUPS, cluster_bootstrap, clustered_binary, clustered_mean, one_per_group, quantile};
+pub use clustered::{
+    Estimate, FEW_GROUPS, cluster_bootstrap, clustered_binary, clustered_graded, clustered_mean, one_per_group, pick_per_group, quantile,
+};
 pub use drift::{psi, psi_by_chance};
 pub use multiple::{benjamini_hochberg, holm};
 pub use paired::{McNemar, mcnemar, tango_lower};
