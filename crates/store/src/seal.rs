@@ -1,0 +1,96 @@
+//! Compressing many calls together and sealing the result for the roles that may read it.
+//!
+//! Knows bytes, roles and keys; not what the bytes mean nor where they lie.
+use std::io::{Read, Write};
+
+use crate::keys::{Keys, Recipients};
+use crate::{Error, Result, Role};
+
+/// Agent prompts repeat across calls, often megabytes apart: the match finder must see the whole segment.
+const WINDOW_LOG: u32 = 27;
+
+/// What a sealed body holds, which decides who may open it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Raw,
+    Clean,
+    Reject,
+    Prediction,
+    Trail,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Clean => "clean",
+            Self::Reject => "reject",
+            Self::Prediction => "prediction",
+            Self::Trail => "trail",
+        }
+    }
+
+    /// The roles that can open it, the one to ask for first.
+    pub const fn readers(self) -> &'static [Role] {
+        match self {
+            Self::Raw | Self::Reject => &[Role::Curator],
+            Self::Clean | Self::Prediction => &[Role::Trainer, Role::Curator],
+            Self::Trail => &[Role::Auditor],
+        }
+    }
+
+    /// What a person would call reading it.
+    pub const fn reading(self) -> &'static str {
+        match self {
+            Self::Raw => "read raw calls",
+            Self::Reject => "read rejects",
+            Self::Clean => "read clean calls",
+            Self::Prediction => "read results",
+            Self::Trail => "read the audit trail",
+        }
+    }
+
+    /// Compression level: bodies are many and kept for long; a single value is not worth the tables.
+    const fn level(self) -> i32 {
+        match self {
+            Self::Raw | Self::Clean => 9,
+            Self::Reject | Self::Prediction | Self::Trail => 3,
+        }
+    }
+}
+
+/// Compresses `plain` and seals it for the readers of `kind`.
+pub fn seal(kind: Kind, plain: &[u8], keys: &Recipients) -> Result<Vec<u8>> {
+    let fail = |cause: String| Error::Segment { segment: 0, cause };
+    let recipients = kind.readers().iter().filter_map(|role| keys.of(*role)).map(|r| r as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|e| fail(e.to_string()))?;
+    let mut sealed = Vec::new();
+    let pack = || -> std::io::Result<()> {
+        let writer = encryptor.wrap_output(&mut sealed)?;
+        let mut encoder = zstd::stream::Encoder::new(writer, kind.level())?;
+        // Tables sized for a long window cost more than they save on a short text.
+        if plain.len() > 1 << 20 {
+            encoder.long_distance_matching(true)?;
+            encoder.window_log(WINDOW_LOG)?;
+        }
+        encoder.set_pledged_src_size(Some(plain.len() as u64))?;
+        encoder.write_all(plain)?;
+        encoder.finish()?.finish()?;
+        Ok(())
+    };
+    pack().map_err(|e| fail(e.to_string()))?;
+    Ok(sealed)
+}
+
+/// Opens and decompresses a sealed body. `segment` is for the error.
+pub fn open(kind: Kind, sealed: &[u8], keys: &Keys, segment: i64) -> Result<Vec<u8>> {
+    let identities = keys.identities(kind.readers(), kind.reading())?;
+    let fail = |cause: String| Error::Segment { segment, cause };
+    let decryptor = age::Decryptor::new(sealed).map_err(|e| fail(e.to_string()))?;
+    let reader = decryptor.decrypt(identities.into_iter().map(|i| i as &dyn age::Identity)).map_err(|e| fail(e.to_string()))?;
+    let mut decoder = zstd::stream::Decoder::new(reader).map_err(|e| fail(e.to_string()))?;
+    decoder.window_log_max(WINDOW_LOG).map_err(|e| fail(e.to_string()))?;
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).map_err(|e| fail(e.to_string()))?;
+    Ok(plain)
+}
