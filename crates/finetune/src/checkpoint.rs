@@ -50,9 +50,13 @@ pub(crate) fn write(identity: &str, learner: &dyn Learner, state: &State) -> Res
     encode(&tensors, HashMap::from([(HEADER.to_owned(), header)]))
 }
 
+/// Little-endian bytes of numbers.
+pub(crate) fn numbers(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 fn encode(tensors: &Flat, metadata: HashMap<String, String>) -> Result<Vec<u8>, Error> {
-    let bytes: BTreeMap<&str, Vec<u8>> =
-        tensors.iter().map(|(name, values)| (name.as_str(), values.iter().flat_map(|value| value.to_le_bytes()).collect())).collect();
+    let bytes: Vec<_> = tensors.iter().map(|(name, values)| (name.as_str(), numbers(values))).collect();
     let views: Vec<_> = bytes
         .iter()
         .map(|(name, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))

@@ -3,37 +3,15 @@
 //! A trait rather than the model itself, so that the loop can be tested on a learner of a few numbers.
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 
 use crate::Error;
-
-/// Tokens with their loss targets.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sequence {
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// Target of each position, where it carries loss.
-    pub targets: Vec<Option<u32>>,
-    /// Weight of each target.
-    pub weight: f32,
-}
-
-/// A summed loss.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Loss {
-    /// Sum of weighted losses, nats.
-    pub sum: f64,
-    /// Sum of weights.
-    pub weight: f64,
-}
-
-/// Gradients by parameter.
-pub type Gradients = BTreeMap<String, Tensor>;
+pub use model::train::{Gradients, Loss, Sequence};
 
 /// Trainable parameters by name.
 pub type Parameters = BTreeMap<String, Var>;
 
-/// A model that can be trained.
+/// A model that can be trained. Implemented by [`model::train::TrainModel`].
 pub trait Learner {
     /// The parameters that learn, in f32.
     fn parameters(&self) -> &Parameters;
@@ -49,4 +27,18 @@ pub trait Learner {
     /// # Errors
     /// When a tensor operation fails.
     fn loss(&self, sequences: &[Sequence]) -> Result<Loss, Error>;
+}
+
+impl Learner for model::train::TrainModel {
+    fn parameters(&self) -> &Parameters {
+        self.parameters()
+    }
+
+    fn loss_and_gradients(&self, sequences: &[Sequence]) -> Result<(Loss, Gradients), Error> {
+        Ok(self.loss_and_gradients(sequences)?)
+    }
+
+    fn loss(&self, sequences: &[Sequence]) -> Result<Loss, Error> {
+        Ok(self.loss(sequences)?)
+    }
 }

@@ -1,6 +1,6 @@
 //! Training from a stream of tokens: the same loop, without examples, epochs or early stopping.
 //!
-//! ```ignore
+//! ```no_run
 //! # use finetune::{InMemory, Pretrain, Schedule, Sequence, pretrain};
 //! # fn windows(_: u64) -> Vec<Sequence> { Vec::new() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

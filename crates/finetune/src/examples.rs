@@ -1,0 +1,184 @@
+//! From clean calls of the train split to sequences whose answers carry the loss. Knows no tensor.
+//!
+//! Only a [`Part`] of [`Train`] is taken, so no held-out conversation can get here. What is left out is counted with
+//! its reason.
+use std::collections::BTreeMap;
+
+use model::{Chat, Config};
+use rayon::prelude::*;
+use record::{Call, Clean, Fingerprint, Part, Train};
+
+use crate::spread::{hash, spread};
+use crate::{Error, Finetune, Sequence, merge};
+
+/// A sequence and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Tokens, targets and weight.
+    pub sequence: Sequence,
+    /// The conversation.
+    pub conversation: String,
+    /// Position of its (last) call in the part it was made from.
+    pub position: usize,
+    /// Calls it stands for.
+    pub calls: u64,
+    /// Different answers in it that carry loss.
+    pub answers: usize,
+}
+
+/// What a run learns from and is checked on, both in an order whose every beginning is spread over conversations.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// Learnt from.
+    pub train: Vec<Example>,
+    /// Only looked at.
+    pub validation: Vec<Example>,
+    /// Calls left out by reason, in the order of the reasons.
+    pub left_out: Vec<(String, u64)>,
+    /// Identity of all of the above.
+    pub fingerprint: Fingerprint,
+}
+
+/// Why a call is left out.
+mod reason {
+    pub const OTHER_TEACHER: &str = "answered by a model that is no teacher";
+    pub const NO_ANSWER: &str = "without an answer";
+    pub const CUT_OFF: &str = "with an answer cut off";
+    pub const TEMPLATE: &str = "refused by the chat template";
+    pub const PROMPT: &str = "with a prompt over max_prompt_tokens";
+    pub const CONTEXT: &str = "longer than the model's context";
+    pub const FAILURE: &str = "of a conversation that failed";
+}
+
+/// Successes that must remain for failures to be left out: this many, and a quarter of what there is.
+const ENOUGH: usize = 64;
+
+/// Conversations from which on some are set apart for validation.
+const MANY: usize = 10;
+
+impl Finetune {
+    /// Makes examples of the train split.
+    ///
+    /// # Errors
+    /// When a setting is unusable or no example is left.
+    pub fn examples(&self, part: &Part<Train>, chat: &Chat, config: &Config) -> Result<Examples, Error> {
+        self.check()?;
+        let mut left_out = BTreeMap::<&'static str, u64>::new();
+        let made: Vec<_> = part.par_iter().enumerate().map(|(position, call)| self.example(position, call, chat, config)).collect();
+        let mut kept = Vec::new();
+        for example in made {
+            match example {
+                Ok(example) => kept.push(example),
+                Err(reason) => *left_out.entry(reason).or_default() += 1,
+            }
+        }
+        if self.prefer_success {
+            let failed = without_failures(&mut kept, part);
+            if failed > 0 {
+                left_out.insert(reason::FAILURE, failed);
+            }
+        }
+        let left_out = left_out.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
+        if kept.is_empty() {
+            return Err(Error::NoExamples { calls: part.len() as u64, left_out });
+        }
+        let (train, validation) = self.set_apart(kept);
+        let arrange = |examples| if self.shuffle { spread(merge::all(examples), self.seed) } else { examples };
+        let (train, validation) = (arrange(train), arrange(validation));
+        let fingerprint = fingerprint(&train, &validation);
+        Ok(Examples { train, validation, left_out, fingerprint })
+    }
+
+    /// One call as an example, or why not.
+    fn example(&self, position: usize, call: &Clean<Call>, chat: &Chat, config: &Config) -> Result<Example, &'static str> {
+        let taught = |teacher: &String| teacher == call.model() || teacher == call.request.model();
+        if !self.teacher.is_empty() && !self.teacher.iter().any(taught) {
+            return Err(reason::OTHER_TEACHER);
+        }
+        let message = call.response.message().ok_or(reason::NO_ANSWER)?;
+        if message.text().is_empty() && message.tool_calls().is_empty() {
+            return Err(reason::NO_ANSWER);
+        }
+        if matches!(call.response.finish_reason(), Some("length" | "content_filter")) {
+            return Err(reason::CUT_OFF);
+        }
+        let example = chat.example(&call.request, message.0).map_err(|_| reason::TEMPLATE)?;
+        if example.prompt.is_empty() || example.completion.is_empty() {
+            return Err(reason::TEMPLATE);
+        }
+        if example.prompt.len() > self.max_prompt_tokens {
+            return Err(reason::PROMPT);
+        }
+        if example.prompt.len() + example.completion.len() > config.max_position_embeddings {
+            return Err(reason::CONTEXT);
+        }
+        let sequence = sequence(&example.prompt, &example.completion);
+        Ok(Example { sequence, conversation: call.conversation_id.clone(), position, calls: 1, answers: 1 })
+    }
+
+    /// Sets whole conversations apart for validation: those whose ids hash lowest, so that a later run over a grown
+    /// log sets mostly the same ones apart. None of a few.
+    fn set_apart(&self, examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
+        let mut ids: Vec<&str> = examples.iter().map(|example| example.conversation.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() < MANY || self.validation_share == 0.0 {
+            return (examples, Vec::new());
+        }
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        let count = (ids.len() as f64 * self.validation_share).ceil() as usize;
+        ids.sort_by_key(|id| hash("validation", self.seed, id));
+        let apart: std::collections::BTreeSet<String> = ids[..count].iter().map(|id| (*id).to_owned()).collect();
+        examples.into_iter().partition(|example| !apart.contains(&example.conversation))
+    }
+}
+
+impl Examples {
+    /// Calls that the first `count` training examples stand for.
+    #[must_use]
+    pub fn calls(&self, count: usize) -> u64 {
+        self.train.iter().take(count).map(|example| example.calls).sum()
+    }
+}
+
+/// Every token of the completion is a target, given all before it; no token of the prompt is.
+fn sequence(prompt: &[u32], completion: &[u32]) -> Sequence {
+    let all = [prompt, completion].concat();
+    let silent = std::iter::repeat_n(None, prompt.len() - 1);
+    let targets = silent.chain(completion.iter().map(|token| Some(*token))).collect();
+    Sequence { tokens: all[..all.len() - 1].to_vec(), targets, weight: 1.0 }
+}
+
+/// Drops examples of conversations whose last stated reward is 0 or less, if enough others remain. Says how many.
+fn without_failures(examples: &mut Vec<Example>, part: &Part<Train>) -> u64 {
+    let mut rewards = BTreeMap::<&str, f64>::new();
+    for call in part.iter() {
+        if let Some(reward) = call.reward() {
+            rewards.insert(&call.conversation_id, reward);
+        }
+    }
+    let failed = |example: &Example| rewards.get(example.conversation.as_str()).is_some_and(|reward| *reward <= 0.0);
+    let failures = examples.iter().filter(|example| failed(example)).count();
+    let rest = examples.len() - failures;
+    if failures == 0 || rest < ENOUGH || rest * 4 < examples.len() {
+        return 0;
+    }
+    examples.retain(|example| !failed(example));
+    failures as u64
+}
+
+fn fingerprint(train: &[Example], validation: &[Example]) -> Fingerprint {
+    let mut bytes = Vec::new();
+    for (part, examples) in [train, validation].into_iter().enumerate() {
+        for Example { sequence, conversation, .. } in examples {
+            bytes.push(u8::try_from(part).expect("there are two parts"));
+            bytes.extend((conversation.len() as u64).to_le_bytes());
+            bytes.extend(conversation.as_bytes());
+            bytes.extend((sequence.tokens.len() as u64).to_le_bytes());
+            bytes.extend(sequence.tokens.iter().flat_map(|token| token.to_le_bytes()));
+            bytes.extend(sequence.targets.iter().flat_map(|target| target.map_or(u64::MAX, u64::from).to_le_bytes()));
+            bytes.extend(sequence.weight.to_le_bytes());
+        }
+    }
+    Fingerprint::of_bytes(&bytes)
+}

@@ -1,0 +1,89 @@
+//! The step itself: examples and a plan in, a trained model and its manifest out.
+use record::{Adapter, Fingerprint, Progress, TaskId};
+
+use crate::batches::Batches;
+use crate::trainer::{Recipe, Windows, run};
+use crate::{CheckpointSink, Error, Examples, Finetune, Learner, Mode, Outcome, PLAN, Plan, Schedule, Sequence};
+
+/// Names that the manifest carries and training does not care about.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The task.
+    pub task: &'a TaskId,
+    /// Name of the base model.
+    pub model: &'a str,
+    /// Folder of the adapter, relative to the artifact folder.
+    pub folder: &'a str,
+    /// Fingerprint of the base weights.
+    pub base: &'a Fingerprint,
+}
+
+impl Finetune {
+    /// Trains, or goes on from the sink's checkpoint. The learner ends with the weights of the lowest validation loss,
+    /// or with the last ones where nothing validates.
+    ///
+    /// # Errors
+    /// When numbers overflow, the loss explodes, a parameter gets no gradient, the sink fails, or its checkpoint is of
+    /// other settings or data.
+    pub fn train(
+        &self,
+        learner: &dyn Learner,
+        examples: &Examples,
+        plan: &Plan,
+        sink: &mut dyn CheckpointSink,
+        progress: &dyn Progress,
+    ) -> Result<Outcome, Error> {
+        self.check()?;
+        let recorded = serde_json::to_vec_pretty(plan).expect("plain data always serialises");
+        sink.save(PLAN, &recorded).map_err(|cause| Error::Sink { name: PLAN.to_owned(), cause })?;
+        let used = examples.train.iter().take(plan.examples).collect();
+        let mut batches = Batches::new(used, self.batch_size, self.shuffle.then_some(self.seed));
+        let validation: Vec<Sequence> = examples.validation.iter().take(plan.validation).map(|e| e.sequence.clone()).collect();
+        let recipe = self.recipe(examples, plan, &recorded);
+        run(learner, Windows { source: &mut |step| batches.step(step), validation: &validation }, &recipe, sink, progress)
+    }
+
+    fn recipe(&self, examples: &Examples, plan: &Plan, recorded: &[u8]) -> Recipe {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the steps")]
+        let warmup = (plan.steps as f64 * self.warmup).ceil() as u64;
+        Recipe {
+            identity: Fingerprint::of(self, &[&examples.fingerprint, &Fingerprint::of_bytes(recorded)]).0,
+            steps: plan.steps,
+            learning_rate: plan.learning_rate,
+            schedule: Schedule::Cosine { warmup, steps: plan.steps },
+            weight_decay: self.weight_decay,
+            beta2: 0.999,
+            clip: self.clip,
+            micro_tokens: self.micro_tokens,
+            checkpoint_every: self.checkpoint_every,
+            validate_every: plan.validate_every,
+            patience: Some(self.patience),
+        }
+    }
+
+    /// The manifest of a finished run.
+    #[must_use]
+    pub fn manifest(&self, origin: Origin<'_>, examples: &Examples, plan: &Plan, outcome: &Outcome) -> Adapter {
+        let mut left_out = examples.left_out.clone();
+        if plan.over_budget > 0 {
+            left_out.push(("over the budget of steps".to_owned(), plan.over_budget));
+        }
+        Adapter {
+            fingerprint: Fingerprint::of(self, &[origin.base, &examples.fingerprint, &Fingerprint::of_bytes(&plan.steps.to_le_bytes())]),
+            task: origin.task.clone(),
+            model: origin.model.to_owned(),
+            folder: origin.folder.to_owned(),
+            rank: if self.mode == Mode::Lora { self.rank } else { 0 },
+            alpha: self.alpha,
+            steps: outcome.steps,
+            best_step: outcome.best_step,
+            train_loss: outcome.train_loss,
+            validation_loss: outcome.validation_loss,
+            examples: examples.calls(plan.examples),
+            left_out,
+            seed: self.seed,
+            base: origin.base.clone(),
+            data: examples.fingerprint.clone(),
+        }
+    }
+}
