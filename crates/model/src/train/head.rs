@@ -1,0 +1,67 @@
+//! Output head and cross-entropy together, over the rows with a loss alone and a few rows at a time: the logits of a
+//! whole batch never exist. The idea of Wijmans et al. 2024, arXiv 2411.09009. Knows rows and targets, no layers.
+use super::float::{Float, exponentiate, greatest};
+use super::layout::Scored;
+use super::matmul::{Mat, MatMut, Old, multiply};
+use super::vector::vectorised;
+
+/// Elements of the logits that exist at once.
+const LOGITS: usize = 1 << 18;
+
+/// Where the head's gradients go.
+pub(super) struct HeadGradient<'a, F> {
+    /// Overwritten: gradient of the rows.
+    pub rows: &'a mut [F],
+    /// Added to: gradient of the matrix; empty where it is frozen.
+    pub matrix: &'a mut [F],
+}
+
+/// Σ weight · nll in nats over `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden).
+pub(super) fn cross_entropy<F: Float>(
+    rows: &[F],
+    matrix: &[F],
+    hidden: usize,
+    scored: &[Scored],
+    mut gradient: Option<HeadGradient<'_, F>>,
+) -> f64 {
+    let vocabulary = matrix.len() / hidden;
+    let step = (LOGITS / vocabulary).clamp(16, 128);
+    let weights = Mat::new(matrix, vocabulary, hidden);
+    let mut logits = vec![F::ZERO; step.min(scored.len()) * vocabulary];
+    let mut sum = 0.0;
+    for (i, scored) in scored.chunks(step).enumerate() {
+        let span = i * step * hidden..(i * step + scored.len()) * hidden;
+        let rows = Mat::new(&rows[span.clone()], scored.len(), hidden);
+        let logits = &mut logits[..scored.len() * vocabulary];
+        multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
+        sum += slopes(logits, scored, gradient.is_some());
+        let Some(gradient) = &mut gradient else { continue };
+        let slopes = Mat::new(logits, scored.len(), vocabulary);
+        multiply(MatMut::new(&mut gradient.rows[span], scored.len(), hidden), Old::Drop, F::ONE, slopes, weights);
+        if !gradient.matrix.is_empty() {
+            multiply(MatMut::new(gradient.matrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), rows);
+        }
+    }
+    sum
+}
+
+vectorised! {
+    /// Weighted loss of rows of logits, which become their gradients: weight · (softmax - one at the target).
+    fn slopes(logits: &mut [F], scored: &[Scored], back: bool) -> f64 {
+        let vocabulary = logits.len() / scored.len();
+        let mut sum = 0.0;
+        for (row, scored) in logits.chunks_exact_mut(vocabulary).zip(scored) {
+            let target = scored.target as usize;
+            let (top, right) = (greatest(row), row[target]);
+            let total = exponentiate(row, top);
+            sum += f64::from(scored.weight) * (total.to_f64().ln() + (top - right).to_f64());
+            if back {
+                let weight = F::from_f64(f64::from(scored.weight));
+                let factor = weight / total;
+                row.iter_mut().for_each(|x| *x *= factor);
+                row[target] -= weight;
+            }
+        }
+        sum
+    }
+}

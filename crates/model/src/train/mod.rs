@@ -1,0 +1,236 @@
+//! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for the Llama family.
+//!
+//! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, no
+//! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Knows no optimiser,
+//! no schedule and no data; CPU only.
+mod attention;
+pub(crate) mod float; // shared with the forward-only decoder, as are `kernels` and `matmul`
+mod head;
+pub(crate) mod kernels;
+mod layer;
+mod layout;
+mod linear;
+pub(crate) mod matmul;
+mod parameters;
+mod pass;
+mod start;
+pub(crate) mod vector;
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::{Config, Error, Weights};
+use float::Float;
+use parameters::{Decoder, Entry, adapter_entries, base_entries};
+use pass::{Pass, Rooms};
+
+/// What of a model is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trainable {
+    /// Low-rank additions `alpha / rank · B A` to all seven linears of every layer (Hu et al. 2021, arXiv 2106.09685).
+    Lora {
+        /// Rank of each addition, at least 1.
+        rank: usize,
+        /// Scale times rank.
+        alpha: f64,
+    },
+    /// Every weight.
+    Full,
+}
+
+/// One training sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sequence {
+    /// The tokens that are read.
+    pub tokens: Vec<u32>,
+    /// What each row must predict, as many as tokens; `None` has no loss.
+    pub targets: Vec<Option<u32>>,
+    /// How much each of its losses counts.
+    pub weight: f32,
+}
+
+/// A loss that batches can add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Σ weight · negative log likelihood, in nats.
+    pub sum: f64,
+    /// Σ weight over the rows with a loss; `sum / weight` is the mean.
+    pub weight: f64,
+}
+
+/// Gradients of [`Loss::sum`] by the names of [`TrainModel::parameters`].
+pub type Gradients = BTreeMap<String, Tensor>;
+
+/// A decoder with trainable parameters.
+#[derive(Debug)]
+pub struct TrainModel {
+    config: Config,
+    trainable: Trainable,
+    base: Weights,
+    variables: BTreeMap<String, Var>,
+    entries: Vec<Entry>,
+    engine: Engine,
+}
+
+/// The frozen parameters, in the type that is computed in.
+#[derive(Debug)]
+enum Engine {
+    F32(Decoder<f32>, Rooms<f32>),
+    F64(Decoder<f64>, Rooms<f64>),
+}
+
+impl TrainModel {
+    /// A model to train from `weights` (f32, or f64 for exact tests). LoRA begins as PEFT does: A uniform in ±1/√inputs, drawn
+    /// from `seed`, and B zero, so that the first loss is the base model's.
+    ///
+    /// # Errors
+    /// When a weight is missing or misshapen, the rank is 0, or the type or device cannot be trained on.
+    pub fn new(config: &Config, weights: &Weights, trainable: Trainable, seed: u64) -> Result<Self, Error> {
+        let all = base_entries(config);
+        let base = all.iter().map(|entry| Ok((entry.name.clone(), weights.get(&entry.name, &entry.shape)?.clone())));
+        let base = Weights { tensors: base.collect::<Result<_, Error>>()? };
+        let first = &base.tensors["model.embed_tokens.weight"];
+        let (dtype, device) = (first.dtype(), first.device());
+        if !device.is_cpu() {
+            return Err(Error::Device {
+                name: format!("{:?}", device.location()),
+                cause: "training runs on the CPU alone so far".to_owned(),
+            });
+        }
+        let (entries, frozen, variables) = match trainable {
+            Trainable::Full => {
+                let variables = base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(tensor)?)));
+                (all, Vec::new(), variables.collect::<Result<_, Error>>()?)
+            }
+            Trainable::Lora { rank: 0, .. } => {
+                return Err(Error::Unsupported { key: "rank", found: "0".to_owned(), expected: "a rank of at least 1" });
+            }
+            Trainable::Lora { rank, .. } => {
+                let entries = adapter_entries(config, rank);
+                let variables = start::adapters(&entries, seed, dtype)?;
+                (entries, all, variables)
+            }
+        };
+        let engine = match dtype {
+            DType::F32 => Engine::F32(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
+            DType::F64 => Engine::F64(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
+            other => {
+                return Err(Error::Unsupported { key: "dtype", found: format!("{other:?}"), expected: "weights loaded as f32 or f64" });
+            }
+        };
+        Ok(Self { config: config.clone(), trainable, base, variables, entries, engine })
+    }
+
+    /// A model to train from scratch: matrices normal with deviation 0.02, those that write to the residual stream smaller by
+    /// √(2 · layers) (Radford et al. 2019), gains 1, biases 0.
+    ///
+    /// # Errors
+    /// When the type or device cannot be trained on.
+    pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, Error> {
+        let tensors = start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)?;
+        Self::new(config, &Weights { tensors }, Trainable::Full, seed)
+    }
+
+    /// The trainable parameters. LoRA: `model.layers.0.self_attn.q_proj.lora_A.weight` (rank, inputs) and
+    /// `….lora_B.weight` (outputs, rank); full: the Hugging Face names. Set them to take a step.
+    #[must_use]
+    pub fn parameters(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is trained.
+    #[must_use]
+    pub fn trainable(&self) -> Trainable {
+        self.trainable
+    }
+
+    /// Loss of a batch and the gradient of every parameter.
+    ///
+    /// # Errors
+    /// When a sequence is malformed; the error says which.
+    pub fn loss_and_gradients(&self, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
+        layout::check(batch, self.config.vocab_size)?;
+        match &self.engine {
+            Engine::F32(frozen, rooms) => self.gradients(frozen, rooms, batch),
+            Engine::F64(frozen, rooms) => self.gradients(frozen, rooms, batch),
+        }
+    }
+
+    /// Loss of a batch alone, a third of the work.
+    ///
+    /// # Errors
+    /// As [`TrainModel::loss_and_gradients`].
+    pub fn loss(&self, batch: &[Sequence]) -> Result<Loss, Error> {
+        layout::check(batch, self.config.vocab_size)?;
+        match &self.engine {
+            Engine::F32(frozen, rooms) => self.forward(frozen, rooms, batch),
+            Engine::F64(frozen, rooms) => self.forward(frozen, rooms, batch),
+        }
+    }
+
+    /// The whole model's weights by their Hugging Face names, adapters merged in (W + α / rank · B A).
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn merged(&self) -> Result<BTreeMap<String, Tensor>, Error> {
+        let (rank, scale) = self.adapter();
+        let merge = |name: &String, tensor: &Tensor| -> Result<Tensor, Error> {
+            if let Some(variable) = self.variables.get(name) {
+                return Ok(variable.as_detached_tensor().copy()?);
+            }
+            let of = |kind: &str| self.variables.get(&format!("{}.{kind}.weight", name.trim_end_matches(".weight")));
+            match (of("lora_A"), of("lora_B")) {
+                (Some(a), Some(b)) if rank > 0 => Ok((tensor + (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * scale)?)?),
+                _ => Ok(tensor.clone()),
+            }
+        };
+        self.base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), merge(name, tensor)?))).collect()
+    }
+
+    /// Rank (0 without adapters) and scale.
+    fn adapter(&self) -> (usize, f64) {
+        match self.trainable {
+            Trainable::Full => (0, 0.0),
+            Trainable::Lora { rank, alpha } => (rank, alpha / rank as f64),
+        }
+    }
+
+    /// The frozen parameters with the present values of the others.
+    fn present<F: Float>(&self, frozen: &Decoder<F>) -> Result<Decoder<F>, Error> {
+        let mut decoder = frozen.clone();
+        for entry in &self.entries {
+            entry.load(&mut decoder, self.variables[&entry.name].as_tensor())?;
+        }
+        Ok(decoder)
+    }
+
+    fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {
+        let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
+        Ok(Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).loss(batch))
+    }
+
+    fn gradients<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
+        let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
+        let pass = Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale);
+        let (loss, mut sums) = pass.loss_and_gradients(batch, &self.entries);
+        let gradients = self.entries.iter().map(|entry| Ok((entry.name.clone(), entry.tensor(&mut sums)?)));
+        Ok((loss, gradients.collect::<Result<_, Error>>()?))
+    }
+}
+
+fn longest(batch: &[Sequence]) -> usize {
+    batch.iter().map(|s| s.tokens.len()).max().unwrap_or(0)
+}
+
+fn load<'a, F: Float>(config: &Config, entries: &[Entry], tensor: impl Fn(&str) -> &'a Tensor) -> Result<Decoder<F>, Error> {
+    let mut decoder = Decoder::empty(config.num_hidden_layers);
+    entries.iter().try_for_each(|entry| entry.load(&mut decoder, tensor(&entry.name)))?;
+    Ok(decoder)
+}

@@ -1,0 +1,278 @@
+//! Parameters as flat buffers, and where each Hugging Face or PEFT name lies in them.
+//! Query, key and value share one buffer, and so do gate and up: each is one product. Knows names and shapes, no arithmetic.
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::attention::Heads;
+use super::float::Float;
+use crate::{Config, Error};
+
+/// Values of one kind. Shared until written; empty where there is nothing (no bias, no adapter, a frozen gradient).
+pub(super) type Buffer<F> = Arc<Vec<F>>;
+
+/// The values of a buffer, to be written: a copy of its own if others share it.
+pub(super) fn own<F: Clone>(buffer: &mut Buffer<F>) -> &mut Vec<F> {
+    Arc::make_mut(buffer)
+}
+
+/// One or more linear layers over the same input, their outputs side by side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Linear<F> {
+    /// (outputs, inputs) of all parts, one below the other.
+    pub weight: Buffer<F>,
+    /// (outputs), or empty.
+    pub bias: Buffer<F>,
+    /// (parts · rank, inputs), or empty.
+    pub a: Buffer<F>,
+    /// (outputs, rank), or empty.
+    pub b: Buffer<F>,
+}
+
+/// One decoder layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layer<F> {
+    /// Gain of the norm before attention.
+    pub norm_in: Buffer<F>,
+    /// Query, key, value.
+    pub qkv: Linear<F>,
+    /// Output of attention.
+    pub out: Linear<F>,
+    /// Gain of the norm before the feed-forward part.
+    pub norm_mid: Buffer<F>,
+    /// Gate, up.
+    pub gate_up: Linear<F>,
+    /// Down.
+    pub down: Linear<F>,
+}
+
+/// The parameters of a decoder, or their gradients.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Decoder<F> {
+    /// (vocabulary, hidden).
+    pub embed: Buffer<F>,
+    /// In order.
+    pub layers: Vec<Layer<F>>,
+    /// Gain of the last norm.
+    pub norm: Buffer<F>,
+    /// (vocabulary, hidden), or empty where the embedding serves.
+    pub head: Buffer<F>,
+}
+
+/// A buffer of [`Decoder`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    Embed,
+    Norm,
+    Head,
+    NormIn(usize),
+    NormMid(usize),
+    Linear(usize, Fused, Part),
+}
+
+/// A fused linear of [`Layer`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fused {
+    Qkv,
+    Out,
+    GateUp,
+    Down,
+}
+
+/// A buffer of [`Linear`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Weight,
+    Bias,
+    A,
+    B,
+}
+
+/// A named tensor and where it lies.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Hugging Face or PEFT name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    field: Field,
+    start: usize,
+}
+
+/// Inputs and outputs of the fused linears of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Widths {
+    /// Residual stream.
+    pub hidden: usize,
+    /// All query heads.
+    pub queries: usize,
+    /// All key heads.
+    pub keys: usize,
+    /// Feed-forward.
+    pub inner: usize,
+}
+
+impl Widths {
+    pub fn of(config: &Config) -> Self {
+        let head = config.head_dim;
+        let (queries, keys) = (config.num_attention_heads * head, config.num_key_value_heads * head);
+        Self { hidden: config.hidden_size, queries, keys, inner: config.intermediate_size }
+    }
+
+    /// The parts of a fused linear: name within the layer, outputs.
+    pub fn parts(self, fused: Fused) -> &'static [&'static str] {
+        match fused {
+            Fused::Qkv => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            Fused::Out => &["self_attn.o_proj"],
+            Fused::GateUp => &["mlp.gate_proj", "mlp.up_proj"],
+            Fused::Down => &["mlp.down_proj"],
+        }
+    }
+
+    /// Outputs of each part, and how many of the three places are parts.
+    pub fn outputs(self, fused: Fused) -> ([usize; 3], usize) {
+        match fused {
+            Fused::Qkv => ([self.queries, self.keys, self.keys], 3),
+            Fused::Out | Fused::Down => ([self.hidden, 0, 0], 1),
+            Fused::GateUp => ([self.inner, self.inner, 0], 2),
+        }
+    }
+
+    /// Inputs.
+    pub fn inputs(self, fused: Fused) -> usize {
+        match fused {
+            Fused::Qkv | Fused::GateUp => self.hidden,
+            Fused::Out => self.queries,
+            Fused::Down => self.inner,
+        }
+    }
+}
+
+pub(super) fn heads(config: &Config) -> Heads {
+    Heads { queries: config.num_attention_heads, keys: config.num_key_value_heads, width: config.head_dim }
+}
+
+const FUSED: [Fused; 4] = [Fused::Qkv, Fused::Out, Fused::GateUp, Fused::Down];
+
+/// The weights of a model by their Hugging Face names.
+pub(super) fn base_entries(config: &Config) -> Vec<Entry> {
+    let (widths, vocabulary) = (Widths::of(config), config.vocab_size);
+    let hidden = widths.hidden;
+    let entry = |name: &str, shape: &[usize], field| Entry { name: name.to_owned(), shape: shape.to_vec(), field, start: 0 };
+    let mut entries =
+        vec![entry("model.embed_tokens.weight", &[vocabulary, hidden], Field::Embed), entry("model.norm.weight", &[hidden], Field::Norm)];
+    if !config.tie_word_embeddings {
+        entries.push(entry("lm_head.weight", &[vocabulary, hidden], Field::Head));
+    }
+    for layer in 0..config.num_hidden_layers {
+        entries.push(entry(&format!("model.layers.{layer}.input_layernorm.weight"), &[hidden], Field::NormIn(layer)));
+        entries.push(entry(&format!("model.layers.{layer}.post_attention_layernorm.weight"), &[hidden], Field::NormMid(layer)));
+        for fused in FUSED {
+            let biased = config.attention_bias && matches!(fused, Fused::Qkv | Fused::Out);
+            let inputs = widths.inputs(fused);
+            let mut above = 0;
+            for (part, outputs) in widths.parts(fused).iter().zip(widths.outputs(fused).0) {
+                let mut push = |kind: &str, shape: &[usize], part_of, start| {
+                    let name = format!("model.layers.{layer}.{part}.{kind}");
+                    entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start });
+                };
+                push("weight", &[outputs, inputs], Part::Weight, above * inputs);
+                if biased {
+                    push("bias", &[outputs], Part::Bias, above);
+                }
+                above += outputs;
+            }
+        }
+    }
+    entries
+}
+
+/// The LoRA matrices of every linear of every layer by their PEFT names, without the `base_model.model.` prefix of files.
+pub(super) fn adapter_entries(config: &Config, rank: usize) -> Vec<Entry> {
+    let widths = Widths::of(config);
+    let mut entries = Vec::new();
+    for (layer, fused) in (0..config.num_hidden_layers).flat_map(|layer| FUSED.map(|fused| (layer, fused))) {
+        let inputs = widths.inputs(fused);
+        let mut above = 0;
+        for (i, (part, outputs)) in widths.parts(fused).iter().zip(widths.outputs(fused).0).enumerate() {
+            let mut push = |kind: &str, shape: [usize; 2], part_of, start| {
+                let name = format!("model.layers.{layer}.{part}.{kind}.weight");
+                entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start });
+            };
+            push("lora_A", [rank, inputs], Part::A, i * rank * inputs);
+            push("lora_B", [outputs, rank], Part::B, above * rank);
+            above += outputs;
+        }
+    }
+    entries
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Copies a tensor of this entry's shape to its place.
+    pub fn load<F: Float>(&self, decoder: &mut Decoder<F>, tensor: &Tensor) -> Result<(), Error> {
+        let values = tensor.flatten_all()?.to_vec1::<F>()?;
+        self.room(decoder).copy_from_slice(&values);
+        Ok(())
+    }
+
+    /// Copies this entry's place out as a tensor.
+    pub fn tensor<F: Float>(&self, decoder: &mut Decoder<F>) -> Result<Tensor, Error> {
+        Ok(Tensor::from_slice(self.room(decoder), self.shape.as_slice(), &Device::Cpu)?)
+    }
+
+    /// This entry's place, made of zeros if it was not there yet.
+    pub fn room<'a, F: Float>(&self, decoder: &'a mut Decoder<F>) -> &'a mut [F] {
+        let buffer = decoder.buffer(self.field);
+        let end = self.start + self.len();
+        if buffer.len() < end {
+            buffer.resize(end, F::ZERO);
+        }
+        &mut buffer[self.start..end]
+    }
+}
+
+impl<F: Float> Decoder<F> {
+    /// A decoder whose buffers are all empty.
+    pub fn empty(layers: usize) -> Self {
+        Self { layers: (0..layers).map(|_| Layer::default()).collect(), ..Self::default() }
+    }
+
+    /// Zeros for each entry: what gradients are added up in.
+    pub fn zeros(layers: usize, entries: &[Entry]) -> Self {
+        let mut zeros = Self::empty(layers);
+        for entry in entries {
+            entry.room(&mut zeros);
+        }
+        zeros
+    }
+
+    fn buffer(&mut self, field: Field) -> &mut Vec<F> {
+        let buffer = match field {
+            Field::Embed => &mut self.embed,
+            Field::Norm => &mut self.norm,
+            Field::Head => &mut self.head,
+            Field::NormIn(layer) => &mut self.layers[layer].norm_in,
+            Field::NormMid(layer) => &mut self.layers[layer].norm_mid,
+            Field::Linear(layer, fused, part) => {
+                let layer = &mut self.layers[layer];
+                let linear = match fused {
+                    Fused::Qkv => &mut layer.qkv,
+                    Fused::Out => &mut layer.out,
+                    Fused::GateUp => &mut layer.gate_up,
+                    Fused::Down => &mut layer.down,
+                };
+                match part {
+                    Part::Weight => &mut linear.weight,
+                    Part::Bias => &mut linear.bias,
+                    Part::A => &mut linear.a,
+                    Part::B => &mut linear.b,
+                }
+            }
+        };
+        own(buffer)
+    }
+}

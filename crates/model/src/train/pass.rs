@@ -1,0 +1,181 @@
+//! The whole decoder over a batch: shards side by side, each on one thread, their gradients added in a fixed order, so
+//! that the bits are the same at any number of threads. Knows flat buffers, no names and no tensors.
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::float::Float;
+use super::head::{HeadGradient, cross_entropy};
+use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
+use super::layer::{Kept, Scratch, Shared};
+use super::layout::{Pack, plan};
+use super::linear::Form;
+use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Linear, Widths, heads, own};
+use super::{Loss, Sequence};
+use crate::Config;
+
+/// Most shards of a batch. A constant, because the sums of gradients must not depend on the machine.
+const SHARDS: usize = 8;
+
+/// Gradient elements over all shards, above which fewer shards are made.
+const GRADIENT_ELEMENTS: usize = 1 << 30;
+
+/// Buffers of one shard at work.
+#[derive(Debug, Default)]
+struct Room<F> {
+    kept: Vec<Kept<F>>,
+    scratch: Scratch<F>,
+    x: Vec<F>,
+}
+
+/// Rooms that wait for their next shard, so that memory is asked for once.
+#[derive(Debug, Default)]
+pub(super) struct Rooms<F>(Mutex<Vec<Room<F>>>);
+
+impl<F: Float> Rooms<F> {
+    fn with<R>(&self, work: impl FnOnce(&mut Room<F>) -> R) -> R {
+        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let result = work(&mut room);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        result
+    }
+}
+
+/// A decoder ready to be computed.
+pub(super) struct Pass<'a, F> {
+    decoder: &'a Decoder<F>,
+    shared: Shared<F>,
+    rooms: &'a Rooms<F>,
+}
+
+impl<'a, F: Float> Pass<'a, F> {
+    /// For sequences up to `longest`; `rank` is 0 without adapters, `scale` is α / rank.
+    pub fn new(config: &Config, decoder: &'a Decoder<F>, rooms: &'a Rooms<F>, longest: usize, rank: usize, scale: f64) -> Self {
+        let widths = Widths::of(config);
+        let form = |fused| Form::new(widths, fused, rank, F::from_f64(scale));
+        let shared = Shared {
+            heads: heads(config),
+            hidden: widths.hidden,
+            inner: widths.inner,
+            eps: F::from_f64(config.rms_norm_eps),
+            qkv: form(Fused::Qkv),
+            out: form(Fused::Out),
+            gate_up: form(Fused::GateUp),
+            down: form(Fused::Down),
+            rotations: Rotations::new(&config.inverse_frequencies(), longest),
+        };
+        Self { decoder, shared, rooms }
+    }
+
+    /// Loss alone.
+    pub fn loss(&self, batch: &[Sequence]) -> Loss {
+        let shards = plan(batch, SHARDS);
+        let sums: Vec<f64> =
+            shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
+        Loss { sum: sums.iter().sum(), weight: weight(batch) }
+    }
+
+    /// Loss and the gradients of `entries`, all others frozen.
+    pub fn loss_and_gradients(&self, batch: &[Sequence], entries: &[Entry]) -> (Loss, Decoder<F>) {
+        let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
+        let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
+        let layers = self.decoder.layers.len();
+        let mut shards: Vec<(f64, Decoder<F>)> = plan(batch, count)
+            .par_iter()
+            .map(|packs| {
+                let mut gradient = Decoder::zeros(layers, entries);
+                let sum = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, Some(&mut gradient))).sum());
+                (sum, gradient)
+            })
+            .collect();
+        let sum = shards.iter().map(|(sum, _)| sum).sum();
+        let total = add_up(shards.drain(..).map(|(_, gradient)| gradient).collect());
+        (Loss { sum, weight: weight(batch) }, total.unwrap_or_else(|| Decoder::zeros(layers, entries)))
+    }
+
+    fn run(&self, pack: &Pack, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> f64 {
+        let (shared, decoder) = (&self.shared, self.decoder);
+        let hidden = shared.hidden;
+        room.kept.resize_with(decoder.layers.len(), Kept::default);
+        let Room { kept, scratch, x } = room;
+        x.clear();
+        for token in &pack.tokens {
+            x.extend_from_slice(&decoder.embed[*token as usize * hidden..][..hidden]);
+        }
+        for (layer, kept) in decoder.layers.iter().zip(kept.iter_mut()) {
+            std::mem::swap(&mut kept.x, x);
+            shared.forward(layer, pack, kept, scratch, x);
+        }
+        let Some(gradient) = gradient else { return self.head(pack, x, None) };
+        let sum = self.head(pack, x, Some(gradient));
+        let first_wanted = if gradient.embed.is_empty() { 0 } else { usize::MAX };
+        let layers = decoder.layers.iter().zip(gradient.layers.iter_mut()).zip(kept.iter()).enumerate();
+        for (i, ((layer, slot), kept)) in layers.rev() {
+            shared.backward((layer, slot), pack, kept, scratch, x, i != first_wanted);
+        }
+        if !gradient.embed.is_empty() {
+            let embed = own(&mut gradient.embed);
+            for (token, dx) in pack.tokens.iter().zip(x.chunks_exact(hidden)) {
+                add(&mut embed[*token as usize * hidden..][..hidden], dx);
+            }
+        }
+        sum
+    }
+
+    /// Last norm, head and loss. With gradients, `x` leaves as the gradient of the last layer's output.
+    fn head(&self, pack: &Pack, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> f64 {
+        let (hidden, decoder) = (self.shared.hidden, self.decoder);
+        let rows: Vec<F> = pack.scored.iter().flat_map(|s| x[s.row * hidden..][..hidden].iter().copied()).collect();
+        let (mut normed, mut inverse) = (vec![F::ZERO; rows.len()], vec![F::ZERO; pack.scored.len()]);
+        rms_norm(&rows, &decoder.norm, self.shared.eps, &mut normed, &mut inverse);
+        let tied = decoder.head.is_empty();
+        let matrix = if tied { &decoder.embed } else { &decoder.head };
+        let Some(gradient) = gradient else { return cross_entropy(&normed, matrix, hidden, &pack.scored, None) };
+        let mut dnormed = vec![F::ZERO; rows.len()];
+        let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });
+        let sum = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }));
+        let mut drows = normed;
+        drows.fill(F::ZERO);
+        rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
+        x.fill(F::ZERO);
+        for (scored, dx) in pack.scored.iter().zip(drows.chunks_exact(hidden)) {
+            add(&mut x[scored.row * hidden..][..hidden], dx);
+        }
+        sum
+    }
+}
+
+fn weight(batch: &[Sequence]) -> f64 {
+    batch.iter().map(|s| f64::from(s.weight) * s.targets.iter().flatten().count() as f64).sum()
+}
+
+/// Sum of gradients, first to last.
+fn add_up<F: Float>(gradients: Vec<Decoder<F>>) -> Option<Decoder<F>> {
+    let mut gradients = gradients.into_iter();
+    let mut total = gradients.next()?;
+    let rest: Vec<_> = gradients.collect();
+    let each = |slot: &mut Buffer<F>, of: &dyn Fn(&Decoder<F>) -> &Buffer<F>| {
+        let slot = own(slot);
+        rest.iter().for_each(|other| add(slot, of(other)));
+    };
+    each(&mut total.embed, &|d| &d.embed);
+    each(&mut total.norm, &|d| &d.norm);
+    each(&mut total.head, &|d| &d.head);
+    total.layers.par_iter_mut().enumerate().for_each(|(i, layer)| rest.iter().for_each(|other| add_layer(layer, &other.layers[i])));
+    Some(total)
+}
+
+fn add_layer<F: Float>(sum: &mut Layer<F>, other: &Layer<F>) {
+    add(own(&mut sum.norm_in), &other.norm_in);
+    add(own(&mut sum.norm_mid), &other.norm_mid);
+    let linear = |sum: &mut Linear<F>, other: &Linear<F>| {
+        add(own(&mut sum.weight), &other.weight);
+        add(own(&mut sum.bias), &other.bias);
+        add(own(&mut sum.a), &other.a);
+        add(own(&mut sum.b), &other.b);
+    };
+    linear(&mut sum.qkv, &other.qkv);
+    linear(&mut sum.out, &other.out);
+    linear(&mut sum.gate_up, &other.gate_up);
+    linear(&mut sum.down, &other.down);
+}
