@@ -11,6 +11,7 @@ mod judge;
 mod metric;
 mod predictions;
 mod rules;
+mod teacher;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use judge::{Judged, Row};
 pub use metric::{Fault, Mode, ModeError};
 pub use predictions::PredictionsFile;
 pub use rules::Rules;
+pub use teacher::teacher;
 pub use verdict::{Costs, Evidence};
 
 /// What must be right for an extracted object to count.

@@ -1,5 +1,7 @@
 //! How one answer is compared with the logged one. Knows a request and two answers, no statistics.
 mod fault;
+#[cfg(test)]
+mod golden;
 mod json;
 mod matching;
 mod mode;

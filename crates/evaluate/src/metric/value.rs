@@ -55,11 +55,10 @@ fn objects(rules: &Rules, expected: &Map<String, Value>, got: &Map<String, Value
             return fault;
         }
     }
-    let extra = got.iter().filter(|(name, _)| !expected.contains_key(*name)).find_map(|(name, value)| {
+    got.iter().filter(|(name, _)| !expected.contains_key(*name)).find_map(|(name, value)| {
         let below = pointer(place, name);
         (!stands_for_nothing(rules, value, schema, name, &below)).then(|| Found::at(Fault::UnexpectedArg, &below))
-    });
-    extra
+    })
 }
 
 /// Whether giving `value` says no more than leaving the optional property out: it is the schema's
