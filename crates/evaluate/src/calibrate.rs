@@ -29,11 +29,12 @@ pub struct Certificate {
 }
 
 impl Evaluate {
-    /// The candidate with the best mean score on the calibration split, the first of equals. One
-    /// winner goes to the held-out calls, so its bound needs no correction.
+    /// The candidate with the best mean score on the calibration split; the first of equals, and of
+    /// those that have no calibration calls. One winner goes to the held-out calls, so its bound needs
+    /// no correction. None without candidates.
     #[must_use]
     pub fn choose(&self, candidates: &[Judged<Calibration>]) -> Option<usize> {
-        let scores = candidates.iter().enumerate().filter_map(|(place, judged)| Some((place, judged.score.score?)));
+        let scores = candidates.iter().enumerate().map(|(place, judged)| (place, judged.score.score.unwrap_or(-1.0)));
         scores.fold(None, |best: Option<(usize, f64)>, next| best.filter(|b| b.1 >= next.1).or(Some(next))).map(|(place, _)| place)
     }
 

@@ -5,7 +5,7 @@
 //! flatters the large model rather than the small one.
 use std::collections::{BTreeMap, BTreeSet};
 
-use record::{Call, Contender, Held, Parts, Response, Score, Task};
+use record::{Call, Contender, Held, Metric, Parts, Response, Score, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -79,9 +79,13 @@ impl Evaluate {
 impl Floor {
     /// Tango's lower bound, of level `1 - alpha`, of how much better the small model agrees with an
     /// answer than the large model's other answer to the same prompt does; with the number of
-    /// prompts. None where no judged call is in a pair. Only for scores of 0 and 1.
+    /// prompts. None where no judged call is in a
+    /// pair, and for graded scores.
     #[must_use]
     pub fn paired_lower(&self, judged: &Judged<Held>, alpha: f64) -> Option<(f64, u64)> {
+        if matches!(self.score.metric, Metric::FieldF1 | Metric::RougeL) {
+            return None;
+        }
         let rows: BTreeMap<_, _> = judged.rows.iter().map(|row| (row.source_id.as_str(), row.score >= 0.5)).collect();
         let (mut worse, mut better, mut n) = (0, 0, 0);
         for pair in &self.pairs {

@@ -194,8 +194,9 @@ impl Case<'_> {
         if self.saved(Decision::Route, share).is_some_and(|saved| saved <= self.config.min_saving) {
             return Some(Err("; routing by confidence would save nothing".to_owned()));
         }
+        let warning = if best.score.metric == Metric::RougeL { "; it is free text: read its answers first" } else { "" };
         let words = format!(
-            "all of it misses the bar {:.3}, but from confidence {:.3} on it takes {:.0} % of the calls with {x} of {n} right (certified on {} calibration conversations, p = {:.3}){}",
+            "all of it misses the bar {:.3}, but from confidence {:.3} on it takes {:.0} % of the calls with {x} of {n} right (certified on {} calibration conversations, p = {:.3}){}{warning}",
             self.bar,
             certificate.threshold,
             100.0 * share,

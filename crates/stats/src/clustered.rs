@@ -10,7 +10,7 @@ use crate::t_quantile;
 pub const FEW_GROUPS: usize = 60;
 /// Below this many groups with a failure (or a success) the design effect is pulled towards its
 /// largest value, one that makes rows of a group copies of each other.
-const FEW_FAILING: f64 = 20.0;
+const FEW_FAILING: f64 = 16.0;
 
 /// A mean with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]

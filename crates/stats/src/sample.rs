@@ -22,7 +22,8 @@ pub fn fewest_successes(n: u64, bar: f64, alpha: f64) -> Option<u64> {
 }
 
 /// Fewest rows at which a true rate of `truth` passes the exact test against `bar` with probability
-/// `power` (power is a sawtooth in `n`; this is its first tooth that reaches). None where `truth` is
+/// `power` (power is a sawtooth in `n`; this is its first tooth that reaches, above 500 rows to within
+/// half a percent). None where `truth` is
 /// not above `bar`, or more than 100,000 rows would be needed.
 #[must_use]
 pub fn power_n(bar: f64, truth: f64, alpha: f64, power: f64) -> Option<u64> {
@@ -41,7 +42,7 @@ pub fn power_n(bar: f64, truth: f64, alpha: f64, power: f64) -> Option<u64> {
         }
     }
     let from = if high == start { start } else { high / 2 };
-    (from..=high + high / 16).find(|&n| reaches(n))
+    (from..=high + high / 16).step_by((high / 500).max(1) as usize).find(|&n| reaches(n))
 }
 
 /// Fewest rows at which the upper bound of the rate `x / n`, seen again at the same rate, falls below
@@ -84,6 +85,8 @@ mod tests {
             assert_eq!(power_n(bar, truth, 0.05, 0.8), Some(n), "{bar} {truth}");
         }
         assert_eq!(power_n(0.95, 1.0, 0.05, 0.8), Some(59));
+        let large = power_n(0.95, 0.955, 0.05, 0.8).expect("a small difference needs many rows, not infinitely many");
+        assert!((11_000..13_000).contains(&large), "{large}");
         assert_eq!(power_n(0.95, 0.95, 0.05, 0.8), None);
         assert_eq!(zero_error_n(1.0, 0.05), None);
     }

@@ -1,5 +1,5 @@
 //! Whether two answers hold the same JSON value, and how many fields they share.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -89,12 +89,14 @@ fn count(fields: &Fields<'_>) -> usize {
 /// Means over labels of the F1 of each label, as scikit-learn's `f1_score(average="macro")`: over all
 /// labels that are logged or given.
 pub(crate) fn macro_f1(pairs: &[(String, String)]) -> Option<f64> {
-    let labels: BTreeSet<_> = pairs.iter().flat_map(|(expected, got)| [expected, got]).collect();
-    let scores = labels.iter().map(|label| {
-        let both = pairs.iter().filter(|(e, g)| e == *label && g == *label).count();
-        let (e, g) = (pairs.iter().filter(|(e, _)| e == *label).count(), pairs.iter().filter(|(_, g)| g == *label).count());
-        f1(both, e, g)
-    });
+    // Of each label: both, logged, given.
+    let mut labels: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    for (expected, got) in pairs {
+        labels.entry(expected).or_default()[1] += 1;
+        labels.entry(got).or_default()[2] += 1;
+        labels.entry(expected).or_default()[0] += usize::from(expected == got);
+    }
+    let scores = labels.values().map(|[both, logged, given]| f1(*both, *logged, *given));
     (!labels.is_empty()).then(|| scores.sum::<f64>() / labels.len() as f64)
 }
 

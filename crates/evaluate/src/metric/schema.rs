@@ -25,7 +25,7 @@ impl<'a> Schema<'a> {
                 node = target;
                 continue;
             }
-            let branches = ["anyOf", "oneOf"].iter().find_map(|key| node.get(*key)?.as_array());
+            let branches = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| node.get(*key)?.as_array());
             let mut real = branches.into_iter().flatten().filter(|b| b.get("type").and_then(Value::as_str) != Some("null"));
             match (real.next(), real.next()) {
                 (Some(only), None) => node = only,
