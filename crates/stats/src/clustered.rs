@@ -232,7 +232,7 @@ mod tests {
         // (groups, truth, copying): the naive bound errs 12 % to 20 % here.
         for (count, p, copy) in [(30, 0.95, 0.6), (60, 0.95, 0.6), (60, 0.98, 0.8), (100, 0.99, 0.9), (250, 0.95, 0.6)] {
             let mut random = ChaCha8Rng::seed_from_u64(count as u64);
-            let runs = 3_000;
+            let runs = 1_000;
             let wrong =
                 (0..runs).filter(|&seed| clustered_binary(&draw(&mut random, count, p, copy), 0.05, seed).expect("rows").bounds.lower > p);
             let share = wrong.count() as f64 / runs as f64;
