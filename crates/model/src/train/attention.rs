@@ -168,3 +168,30 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Attended, Heads, Segment, attend, attend_back};
+    use crate::train::differences::{agree, wave};
+
+    #[test]
+    fn attention_agrees_with_finite_differences_over_blocks_and_segments() {
+        let heads = Heads { queries: 4, keys: 2, width: 2 };
+        let segments = [Segment { start: 0, len: 67 }, Segment { start: 67, len: 3 }];
+        let forward = |qkv: &[f64]| {
+            let (mut mixed, mut norms) = (vec![0.0; 70 * heads.mixed()], vec![0.0; 70 * 4]);
+            attend(heads, &segments, qkv, &mut mixed, &mut norms);
+            (mixed, norms)
+        };
+        let (qkv, pull) = (wave(70 * heads.row(), 1), wave(70 * heads.mixed(), 2));
+        let (mixed, norms) = forward(&qkv);
+        let mut dqkv = vec![1.0; qkv.len()];
+        attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv);
+        agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
+        // the first row of a segment sees itself alone
+        let value = |row: usize, head: usize| (6 + head / 2) * 2 + row * heads.row();
+        for head in 0..4 {
+            assert!((mixed[67 * 8 + head * 2] - qkv[value(67, head)]).abs() < 1e-14);
+        }
+    }
+}

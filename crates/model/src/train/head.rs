@@ -65,3 +65,27 @@ vectorised! {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadGradient, Scored, cross_entropy};
+    use crate::train::differences::{agree, wave};
+
+    #[test]
+    fn loss_agrees_with_finite_differences_over_chunks() {
+        let (hidden, vocabulary, count) = (2, 7, 130);
+        let (rows, matrix) = (wave(count * hidden, 1), wave(vocabulary * hidden, 2));
+        let scored: Vec<_> =
+            (0..count).map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32 }).collect();
+        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None);
+        let (mut drows, mut dmatrix) = (vec![9.0; rows.len()], vec![0.0; matrix.len()]);
+        let slots = HeadGradient { rows: &mut drows, matrix: &mut dmatrix };
+        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots));
+        assert_eq!(sum, loss(&rows, &matrix));
+        agree(&rows, &drows, &[1.0], |rows| vec![loss(rows, &matrix)]);
+        agree(&matrix, &dmatrix, &[1.0], |matrix| vec![loss(&rows, matrix)]);
+        let even = vec![0.0; rows.len()];
+        let weight: f64 = scored.iter().map(|s| f64::from(s.weight)).sum();
+        assert!((loss(&even, &matrix) - weight * (vocabulary as f64).ln()).abs() < 1e-10);
+    }
+}

@@ -154,3 +154,49 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Rotations, rms_norm, rms_norm_back, swiglu, swiglu_back};
+    use crate::train::differences::{agree, wave};
+
+    #[test]
+    fn norm_agrees_with_finite_differences() {
+        let (x, gain, pull) = (wave(3 * 5, 1), wave(5, 2), wave(3 * 5, 3));
+        let forward = |x: &[f64], gain: &[f64]| {
+            let (mut out, mut inverse) = (vec![0.0; x.len()], vec![0.0; 3]);
+            rms_norm(x, gain, 1e-5, &mut out, &mut inverse);
+            (out, inverse)
+        };
+        let (mut dx, mut dgain) = (vec![0.0; 15], vec![0.0; 5]);
+        rms_norm_back(&x, &gain, &forward(&x, &gain).1, &pull, &mut dx, &mut dgain);
+        agree(&x, &dx, &pull, |x| forward(x, &gain).0);
+        agree(&gain, &dgain, &pull, |gain| forward(&x, gain).0);
+    }
+
+    #[test]
+    fn swiglu_agrees_with_finite_differences() {
+        let (x, pull) = (wave(4 * 6, 1), wave(4 * 3, 2));
+        let mut dx = vec![0.0; 24];
+        swiglu_back(&x, 3, &pull, &mut dx);
+        agree(&x, &dx, &pull, |x| {
+            let mut out = vec![0.0; 12];
+            swiglu(x, 3, &mut out);
+            out
+        });
+    }
+
+    #[test]
+    fn rotation_agrees_with_finite_differences_and_turns_back() {
+        let (table, positions) = (Rotations::<f64>::new(&[1.0, 0.1], 9), [0, 3, 8]);
+        let turn = |x: &[f64], back| {
+            let mut x = x.to_vec();
+            table.turn(&mut x, 10, 2, &positions, back); // two heads of four, and two columns that stay
+            x
+        };
+        let (x, pull) = (wave(3 * 10, 1), wave(3 * 10, 2));
+        agree(&x, &turn(&pull, true), &pull, |x| turn(x, false));
+        assert!(x.iter().zip(turn(&turn(&x, false), true)).all(|(a, b)| (a - b).abs() < 1e-15));
+        assert!((turn(&x, false)[12] - x[12]).abs() > 1e-3);
+    }
+}

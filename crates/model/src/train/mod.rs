@@ -4,6 +4,8 @@
 //! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Knows no optimiser,
 //! no schedule and no data; CPU only.
 mod attention;
+#[cfg(test)]
+mod differences;
 pub(crate) mod float; // shared with the forward-only decoder, as are `kernels` and `matmul`
 mod head;
 pub(crate) mod kernels;
