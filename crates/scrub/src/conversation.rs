@@ -212,12 +212,13 @@ impl Pass<'_> {
         outcome
     }
 
-    /// A number under a key that names a class: it stays a number of as many digits.
+    /// A number under a key that names a class, or a copy of one: it stays a number of as many digits.
     fn number(&mut self, role: Role, raw: &str, counts: &mut BTreeMap<(Class, Method), u64>) -> Option<String> {
-        let Role::Search(Some(class @ (Class::Phone | Class::Zip | Class::Ssn | Class::Card))) = role else { return None };
-        if !raw.bytes().all(|b| b.is_ascii_digit()) || self.scrubber.look(role, raw, None).is_empty() {
+        if !raw.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
+        let copies = self.rewriting.as_ref().map(|(copies, _)| *copies);
+        let class = self.scrubber.numeric(role, raw, copies)?;
         let Some((_, vault)) = &mut self.rewriting else {
             self.found.insert((class, raw.to_owned()));
             return None;

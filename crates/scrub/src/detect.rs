@@ -64,11 +64,10 @@ impl Scrubber {
         let frames = Keys::frames(&document, frame);
         for (index, leaf) in document.leaves.iter().enumerate() {
             let role = self.keys.role(&document, &frames, index);
-            let number = !leaf.string && !matches!(role, Role::Search(Some(Class::Phone | Class::Zip | Class::Ssn | Class::Card)));
-            if role == Role::Skip || number {
+            let raw = document.raw(leaf);
+            if role == Role::Skip || !leaf.string && self.numeric(role, raw, copies).is_none() {
                 continue;
             }
-            let raw = document.raw(leaf);
             let decoded = decode(raw);
             let mut inner = Vec::new();
             if role == Role::Search(None) && depth < DEPTH {

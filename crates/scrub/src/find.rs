@@ -132,7 +132,7 @@ impl Finder {
                 Phone,
                 Context,
                 digits7,
-                r"(?i)\b(?:phone|call|calling|tel|telephone|mobile|cell|fax|whatsapp|text|dial|reach)[ \w.]{0,24}?[:#]?\s*(?:me )?(?:on|at|is|under|number)?[ :]*\(?\d(?:[ ./()-]{0,2}\d){6,13}",
+                r"(?i)\b(?:phone|call|calling|tel|telephone|mobile|cell|fax|whatsapp|text|dial|reach)\b(?:\s+(?:number|no\.?|me|us|back|on|at|is|under|my|or|cell|mobile|phone)\b)*[ .:#]*\(?\d(?:[ ./()-]{0,2}\d){6,13}",
                 phone_after,
             ),
             rule(
@@ -244,8 +244,14 @@ fn password(text: &str, range: Range<usize>) -> Option<Range<usize>> {
 }
 
 fn card(text: &str, range: Range<usize>) -> Option<Range<usize>> {
-    let digits: String = text[range.clone()].chars().filter(char::is_ascii_digit).collect();
-    (number(text, &range) && checksum::card(&digits)).then_some(range)
+    let ends = text[range.clone()].char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| range.start + at + 1);
+    // The longest that holds: further digits may follow after a blank.
+    let mut ends: Vec<usize> = ends.skip(11).collect();
+    ends.reverse();
+    ends.into_iter().map(|end| range.start..end).find(|range| {
+        let digits: String = text[range.clone()].chars().filter(char::is_ascii_digit).collect();
+        number(text, range) && checksum::card(&digits)
+    })
 }
 
 fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
@@ -273,9 +279,9 @@ fn ssn(text: &str, range: Range<usize>) -> Option<Range<usize>> {
 fn email(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let start = range.start + text[range.clone()].find(|c: char| !matches!(c, '.' | '\'' | '-' | '%' | '+'))?;
     let (before, after) = around(text, &(start..range.end));
-    // `user:password@host` and `git@host:path` are addresses of machines.
+    // `user:password@host` and `git@host:path` are addresses of machines; a piece of a refused match is none at all.
     let machine = before == Some(':') && text[..start].contains("://") || after == Some(':') && text[start..].starts_with("git@");
-    (!machine).then_some(start..range.end)
+    (!machine && !before.is_some_and(char::is_alphanumeric)).then_some(start..range.end)
 }
 
 fn ip(text: &str, range: Range<usize>) -> Option<Range<usize>> {

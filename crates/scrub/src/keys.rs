@@ -37,7 +37,7 @@ const ZIPS: &str = "zip zipcode postalcode postcode postalzip";
 const BIRTHS: &str = "dob dateofbirth birthdate birthday birthdt";
 const SECRETS: &str = "password passwd pwd passphrase secret clientsecret apikey accesstoken refreshtoken authtoken idtoken sessiontoken authorization privatekey \
     secretkey secretaccesskey xapikey bearertoken";
-const USERS: &str = "userid username login userlogin screenname accountname customerid";
+const USERS: &str = "userid username login userlogin screenname";
 const PEOPLE: &str = "user customer client person people passenger patient contact recipient sender employee guest member owner author holder traveler traveller buyer \
     seller subscriber applicant tenant student beneficiary payer payee signatory cardholder profile";
 const BESIDE_A_NAME: &str =

@@ -132,7 +132,7 @@ const ONSETS: [&str; 24] = [
     "Vel", "Tav", "Mork", "Zel", "Brun", "Quor", "Fend", "Lurk", "Drav", "Nim", "Hask", "Jolv", "Kest", "Wyn", "Orl", "Pesk", "Gand",
     "Ruv", "Sint", "Yar", "Ulm", "Ebr", "Thal", "Crav",
 ];
-const MIDDLES: [&str; 14] = ["a", "e", "i", "o", "u", "ava", "eno", "ilo", "ona", "uri", "est", "and", "oly", "ami"];
+const MIDDLES: [&str; 6] = ["", "a", "e", "i", "o", "u"];
 const ENDINGS: [&str; 18] = [
     "mund", "vick", "dora", "lith", "sard", "quin", "bara", "thor", "nok", "zen", "rook", "vash", "pell", "gorn", "mir", "dax", "lund",
     "fosk",
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn shapes_of_names() {
         assert!(plausible("Marit Solheim") && plausible("mia_li_3668") && !plausible("FM-12345") && !plausible("X"));
-        assert!(composite("sara_doe_496") && !composite("get_order") == false && !composite("u12345"));
+        assert!(composite("sara_doe_496") && composite("mia.li") && !composite("u12345"));
         assert!(stands_alone("Marit") && stands_alone("Li") && !stands_alone("May") && !stands_alone("marit"));
     }
 

@@ -8,6 +8,7 @@ use crate::Class;
 use crate::copies::{Target, bounded, targets};
 use crate::document::{Document, encode};
 use crate::keys::{Frame, Keys, Role};
+use crate::scrubber::copies_only_text;
 
 /// A record that still holds an original value. The value itself is not told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -70,8 +71,8 @@ impl Residual {
             let exempt = inside
                 && match keys.role(document, frames, index) {
                     Role::Secrets => !target.class.is_secret(),
-                    Role::Skip => frames[document.leaves[index].object] == Frame::Data,
-                    Role::Search(_) => false,
+                    Role::Skip => frames[document.leaves[index].object] == Frame::Data || !document.leaves[index].string,
+                    Role::Search(_) => !document.leaves[index].string && copies_only_text(target.class),
                 };
             if !exempt {
                 leaks.insert(Leak { source_id: source_id.to_owned(), class: target.class, form });
@@ -91,4 +92,35 @@ fn percent(text: &str) -> String {
         }
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Residual;
+    use crate::keys::Keys;
+    use crate::{Class, Scrub};
+
+    #[test]
+    fn a_leaky_rewriter_is_caught_in_every_form() {
+        let keys = Keys::new(&Scrub::default()).expect("no key has two meanings");
+        let values =
+            [(Class::Email, "a\"b@mail.test"), (Class::Name, "Zoë Falk"), (Class::Phone, "+44 7700 900123"), (Class::Zip, "28236")];
+        let found: BTreeSet<_> = values.iter().map(|(class, value)| (*class, (*value).to_owned())).collect();
+        let residual = Residual::new(&found, &BTreeSet::new());
+        let forms =
+            |text: &str| -> Vec<(Class, &str)> { residual.leaks(text, "r", &keys).iter().map(|leak| (leak.class, leak.form)).collect() };
+        for (text, class, form) in [
+            (r#"{"x": "is a\"b@mail.test"}"#, Class::Email, "escaped"),
+            (r#"{"x": "{\"y\": \"a\\\"b@mail.test\"}"}"#, Class::Email, "escaped"),
+            (r#"{"x": "Hi\nZoë Falk"}"#, Class::Name, "raw"),
+            (r#"{"x": "Zo\u00eb Falk"}"#, Class::Name, "escaped"),
+            (r#"{"Falk": 1}"#, Class::Name, "raw"),
+            (r#"{"x": "https://h.test/?q=%2B44%207700%20900123"}"#, Class::Phone, "percent"),
+        ] {
+            assert!(forms(text).contains(&(class, form)), "{text}: {:?}", forms(text));
+        }
+        assert_eq!(forms(r#"{"x": "FM-28236, Falkland", "n": 28236, "tools": ["Falk"]}"#), vec![]);
+    }
 }

@@ -46,6 +46,16 @@ impl Scrubber {
         found
     }
 
+    /// What a bare number is: what its key says, or a copy of a number long enough to be nothing else.
+    pub(crate) fn numeric(&self, role: Role, raw: &str, copies: Option<&Copies>) -> Option<Class> {
+        let class = match role {
+            Role::Search(Some(class @ (Class::Phone | Class::Zip | Class::Ssn | Class::Card))) if by_key(class, raw) => class,
+            Role::Search(_) => copies?.find(raw).find(|f| f.range == (0..raw.len()) && !copies_only_text(f.class)).map(|f| f.class)?,
+            Role::Skip | Role::Secrets => return None,
+        };
+        (self.scrub.policy_of(class) != Policy::Keep).then_some(class)
+    }
+
     fn shapes(&self, text: &str) -> Arc<[Found]> {
         if text.len() < LONG {
             return self.finder.find(text, false).into();
@@ -61,6 +71,11 @@ impl Scrubber {
         }
         found
     }
+}
+
+/// Whether a number that looks like a value of this class may be any number at all.
+pub(crate) const fn copies_only_text(class: Class) -> bool {
+    !matches!(class, Class::Phone | Class::Ssn | Class::Card)
 }
 
 /// Whether a value fits the class its key names, and is not made up already.

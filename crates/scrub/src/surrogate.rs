@@ -351,7 +351,11 @@ fn ip(written: &str, dice: &mut Dice) -> String {
 /// Five digits become 999xx, which no post office has; letters become X and Z.
 fn zip(written: &str, dice: &mut Dice) -> String {
     let letters = written.chars().any(char::is_alphabetic);
-    let new = shaped(written, |place, _| if place < 3 && !letters { '9' } else { dice.digit(0, 9) });
+    let new = shaped(written, |place, _| match place {
+        0..3 if !letters => '9',
+        3 if !letters => dice.digit(6, 9),
+        _ => dice.digit(0, 9),
+    });
     new.chars()
         .map(|c| {
             if !c.is_alphabetic() {
