@@ -1,1 +1,30 @@
-fn main() {}
+//! `slm-migrate`: moves the tasks of an LLM agent to small language models, with proof.
+//!
+//! This file only starts and ends the process; `cli` says what can be asked, `commands` does it.
+mod cli;
+mod commands;
+mod config;
+mod context;
+mod costs;
+mod error;
+mod models;
+mod parts;
+mod pipeline;
+mod run;
+mod summary;
+mod tasks;
+mod teacher;
+mod ui;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => error::report(&error),
+    }
+}

@@ -2,18 +2,30 @@
 //!
 //! Knows no step and no store. Maps weight files read only and owns devices; prints nothing, asks no clock.
 pub mod answer;
+mod cache;
 mod chat;
 mod config;
+mod decoder;
 mod device;
+mod embed;
 mod error;
+mod generate;
+mod local;
+mod lora;
 mod template;
 mod tokenizer;
+pub mod train;
 mod weights;
 
+pub use candle_core::{DType, Device};
 pub use chat::{Chat, ChatFiles, Example};
 pub use config::{Config, Llama3Rope};
+pub use decoder::Decoder;
 pub use device::device;
+pub use embed::{BertEmbedder, Embedder, HashEmbedder};
 pub use error::Error;
+pub use generate::{Generation, Limits};
+pub use local::{LocalModel, ModelFiles, Settings};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;

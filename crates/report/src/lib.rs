@@ -11,6 +11,7 @@ mod words;
 use record::{Adapter, Candidate, Decision, Score, Task, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
+pub use junit::junit;
 pub use words::{agreement, money, number, verdict_words};
 
 /// Everything a report says. Its JSON form is this struct.
@@ -114,6 +115,23 @@ pub struct Cost {
     pub prices: Vec<String>,
 }
 
+/// One gate as a JUnit case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateCase {
+    /// Name of the task: the suite.
+    pub task: String,
+    /// What is asked: the case.
+    pub gate: String,
+    /// Whether it passed; none with too little data to say.
+    pub passed: Option<bool>,
+    /// Why.
+    pub reason: String,
+    /// Figures by name.
+    pub figures: Vec<(String, f64)>,
+    /// Calls or conversations it rests on.
+    pub n: u64,
+}
+
 impl TaskReport {
     /// The decision; no verdict at all means too little is known.
     #[must_use]
@@ -161,6 +179,6 @@ impl Report {
     /// too little data is skipped.
     #[must_use]
     pub fn junit(&self) -> String {
-        junit::text(self)
+        junit::of_report(self)
     }
 }

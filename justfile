@@ -1,0 +1,50 @@
+# Every chore by name. `just` lists them.
+default:
+    @just --list
+
+# What CI runs
+ci:
+    bash .ci/run
+
+# All tests, as the README says
+test:
+    cargo test --release
+
+# Format and lint
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# The demo in a scratch folder
+demo:
+    cargo build --release
+    cd "$(mktemp -d)" && {{justfile_directory()}}/target/release/slm-migrate demo
+
+# Regenerate docs/cli.md and docs/config.md
+docs:
+    cargo run --release -q -- reference > docs/cli.md
+    cargo run --release -q -- reference --config-keys > docs/config.md
+
+# The nano base model by its recipe (about two hours; resumes where it stopped)
+base-model *ARGS:
+    cargo run --release -p dev -- base-model {{ARGS}}
+
+# The demo logs from their generator
+demo-log:
+    cargo run --release -p dev -- demo-log --out fixtures/demo.jsonl.zst --planted fixtures/demo-planted.jsonl.zst
+    cargo run --release -p dev -- demo-log --next --out fixtures/demo-next.jsonl.zst
+
+# Kill `run` at twenty random moments, run it again, compare the reports
+kill-test N="20":
+    cargo build --release
+    bash crates/dev/scripts/kill-test.sh {{N}}
+
+# vLLM's and LiteLLM's own parsers read what `route --export` writes (needs a Python with both)
+export-check PYTHON="python3":
+    cargo build --release
+    {{PYTHON}} crates/dev/scripts/export_check.py target/release/slm-migrate
+
+# Collect, scrub and cluster a log: seconds, peak memory, store size
+bench-log LOG:
+    cargo build --release
+    bash crates/dev/scripts/bench-log.sh {{LOG}}

@@ -1,0 +1,169 @@
+//! The small models at hand: the built-in nano model and local folders in Hugging Face layout.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use model::{Chat, ChatFiles, Config, DType, Device, LocalModel, Settings, Weights};
+
+use crate::context::Context;
+use crate::error::hinted;
+
+/// Name of the built-in model.
+pub const NANO: &str = "nano";
+
+const CONFIG: &[u8] = include_bytes!("../fixtures/nano/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../fixtures/nano/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../fixtures/nano/tokenizer.json");
+const TOKENIZER_CONFIG: &[u8] = include_bytes!("../fixtures/nano/tokenizer_config.json");
+const GENERATION_CONFIG: &[u8] = include_bytes!("../fixtures/nano/generation_config.json");
+
+/// Files of a model folder besides the weights and the configuration.
+const BESIDE: [&str; 5] =
+    ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json"];
+
+/// A base model.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its name in tables and manifests.
+    pub name: String,
+    /// Where it lies; none for the built-in one.
+    pub folder: Option<PathBuf>,
+    device: Device,
+}
+
+impl Base {
+    /// All models that may be tuned: those configured, else the built-in one.
+    ///
+    /// # Errors
+    /// When a folder does not exist or the device is unknown.
+    pub fn all(context: &Context) -> anyhow::Result<Vec<Self>> {
+        let models = &context.config.models;
+        if models.is_empty() {
+            return Ok(vec![Self::at(context, NANO)?]);
+        }
+        models.iter().map(|model| Self::at(context, model)).collect()
+    }
+
+    /// The model of that name (or folder).
+    ///
+    /// # Errors
+    /// When it is not among the configured ones.
+    pub fn named(context: &Context, name: &str) -> anyhow::Result<Self> {
+        let found = Self::all(context)?.into_iter().find(|base| base.name == name);
+        if found.is_some() || name == NANO {
+            return found.map_or_else(|| Self::at(context, NANO), Ok);
+        }
+        Err(hinted(format!("no folder is known for the model `{name}`"), "`--model DIR` names it"))
+    }
+
+    /// A model by its folder, or the built-in one.
+    ///
+    /// # Errors
+    /// When the folder holds no model, or the device is unknown.
+    pub fn at(context: &Context, place: &str) -> anyhow::Result<Self> {
+        let device = model::device(&context.config.device.0)?;
+        if place == NANO {
+            return Ok(Self { name: NANO.into(), folder: None, device });
+        }
+        let folder = PathBuf::from(place);
+        if !folder.join("config.json").exists() {
+            let problem = format!("`{place}` is no model folder: it has no `config.json`");
+            return Err(hinted(problem, "name a folder in Hugging Face layout, or `nano` for the built-in model"));
+        }
+        let name = folder.file_name().map_or_else(|| place.to_owned(), |name| name.to_string_lossy().into_owned());
+        Ok(Self { name, folder: Some(folder), device })
+    }
+
+    /// Dimensions.
+    ///
+    /// # Errors
+    /// When the file is missing or of an architecture that cannot be loaded.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(match &self.folder {
+            Some(folder) => Config::load(folder)?,
+            None => Config::from_json(CONFIG, "nano/config.json")?,
+        })
+    }
+
+    /// Tokenizer and chat template.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn chat(&self) -> anyhow::Result<Chat> {
+        Ok(match &self.folder {
+            Some(folder) => Chat::load(folder)?,
+            None => Chat::from_bytes(&nano_chat(), &self.config()?)?,
+        })
+    }
+
+    /// Weights in f32.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn weights(&self) -> anyhow::Result<Weights> {
+        let loaded = match &self.folder {
+            Some(folder) => Weights::load(folder, DType::F32, &self.device),
+            None => Weights::from_bytes(WEIGHTS, DType::F32, &self.device),
+        };
+        loaded.with_context(|| format!("cannot load the model `{}`", self.name))
+    }
+
+    /// The model as a predictor, with an adapter folder merged in if one is given.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or the adapter is of another model.
+    pub fn predictor(&self, adapter: Option<&Path>, settings: Settings) -> anyhow::Result<LocalModel> {
+        let name = if adapter.is_some() { format!("{} + adapter", self.name) } else { self.name.clone() };
+        Ok(LocalModel::new(&name, &self.config()?, self.weights()?, self.chat()?, adapter, &self.device, settings)?)
+    }
+
+    /// The weights with an adapter folder merged into them.
+    ///
+    /// # Errors
+    /// When the adapter cannot be read or is of another model.
+    pub fn merged(&self, adapter: &Path) -> anyhow::Result<Weights> {
+        let mut weights = self.weights()?;
+        weights.merge_adapter(adapter)?;
+        Ok(weights)
+    }
+
+    /// The folder's files with other weights, ready to be written.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn files(&self, weights: &Weights) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::from([("model.safetensors".to_owned(), weights.to_safetensors()?)]);
+        match &self.folder {
+            None => {
+                files.insert("config.json".into(), CONFIG.to_vec());
+                files.insert("tokenizer.json".into(), TOKENIZER.to_vec());
+                files.insert("tokenizer_config.json".into(), TOKENIZER_CONFIG.to_vec());
+                files.insert("generation_config.json".into(), GENERATION_CONFIG.to_vec());
+            }
+            Some(folder) => {
+                for name in BESIDE.into_iter().chain(["config.json"]).filter(|name| folder.join(name).exists()) {
+                    files.insert(name.into(), std::fs::read(folder.join(name))?);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The built-in model's files as they are compiled in; none for a folder, which lies on disk already.
+    pub fn built_in(&self) -> Option<BTreeMap<String, Vec<u8>>> {
+        let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
+        self.folder.is_none().then(|| {
+            BTreeMap::from([
+                file("config.json", CONFIG),
+                file("model.safetensors", WEIGHTS),
+                file("tokenizer.json", TOKENIZER),
+                file("tokenizer_config.json", TOKENIZER_CONFIG),
+                file("generation_config.json", GENERATION_CONFIG),
+            ])
+        })
+    }
+}
+
+fn nano_chat() -> ChatFiles<'static> {
+    ChatFiles { tokenizer: TOKENIZER, tokenizer_config: TOKENIZER_CONFIG, template: None, generation_config: Some(GENERATION_CONFIG) }
+}
