@@ -190,8 +190,10 @@ mod tests {
 
     #[test]
     fn a_key_ignores_order_and_prose_but_not_parameters() {
-        let tool = |name: &str, field: &str, text: &str| json!({"type": "function", "function": {"name": name, "description": text,
-            "parameters": {"type": "object", "properties": {field: {"type": "string", "description": text}}}}});
+        let tool = |name: &str, field: &str, text: &str| {
+            json!({"type": "function", "function": {"name": name, "description": text,
+            "parameters": {"type": "object", "properties": {field: {"type": "string", "description": text}}}}})
+        };
         let one = Request(json!({"tools": [tool("a", "x", "old"), tool("b", "y", "old")]}));
         let two = Request(json!({"tools": [tool("b", "y", "new"), tool("a", "x", "new")]}));
         let three = Request(json!({"tools": [tool("a", "description", "old"), tool("b", "y", "old")]}));
@@ -213,7 +215,8 @@ mod tests {
     #[test]
     fn the_turn_names_the_tool_that_answered() {
         let call = json!({"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "look", "arguments": "{}"}}]});
-        let request = Request(json!({"messages": [{"role": "user", "content": "x"}, call, {"role": "tool", "tool_call_id": "1", "content": "y"}]}));
+        let request =
+            Request(json!({"messages": [{"role": "user", "content": "x"}, call, {"role": "tool", "tool_call_id": "1", "content": "y"}]}));
         assert_eq!(turn(&request), "after-look");
         assert_eq!(turn(&Request(json!({"messages": [{"role": "user", "content": "x"}]}))), "after-user");
     }

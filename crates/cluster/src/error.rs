@@ -4,20 +4,17 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The embedder could not read the texts it was given.
-    #[error("the embedder `{name}` failed on {texts} texts: {cause}")]
+    #[error("the embedder failed on {texts} texts")]
     Embed {
-        /// Name of the embedder.
-        name: String,
         /// How many texts it was given.
         texts: usize,
         /// What it said.
-        cause: String,
+        #[source]
+        cause: model::Error,
     },
-    /// The embedder answered with vectors of another number or width than asked.
-    #[error("the embedder `{name}` gave {got} vectors for {expected} texts")]
+    /// The embedder answered with another number of vectors than it was given texts.
+    #[error("the embedder gave {got} vectors for {expected} texts")]
     EmbedShape {
-        /// Name of the embedder.
-        name: String,
         /// Vectors expected.
         expected: usize,
         /// Vectors given.

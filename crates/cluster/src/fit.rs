@@ -3,16 +3,16 @@
 //! Partitions (tool set × schema × workload) are worked on in parallel and joined in the order of their keys.
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::Embedder;
 use rayon::prelude::*;
 use record::Progress;
 
 use crate::action::{Action, Key};
-use crate::embed::Embedder;
 use crate::leader::{self, Signature};
 use crate::sparse::{self, Sparse};
 use crate::summary::{Head, Partition, Summary};
-use crate::tasks::{self, Place, USER_SHARE};
-use crate::{Cluster, Error, Segment, Tasks, identity, intents, kind, stability};
+use crate::tasks::{self, Place};
+use crate::{Cluster, Error, Segment, Tasks, identity, intents, kind, slots, stability};
 
 /// A segment is template if it occurs in at least so many calls …
 const TEMPLATE_CALLS: u64 = 5;
@@ -60,7 +60,7 @@ pub(crate) fn fit(
     let partitions: Vec<_> = summary.partitions.values().collect();
     progress.begin("find tasks", partitions.len() as u64, "prompt kinds");
     let work = |partition: &&Partition| {
-        let drafts = Work { config, summary, embedder, vocabulary: &vocabulary, partition }.drafts();
+        let drafts = Work::new(config, summary, embedder, &vocabulary, partition).drafts();
         progress.advance(1);
         drafts
     };
@@ -101,11 +101,26 @@ struct Work<'a> {
     config: &'a Cluster,
     summary: &'a Summary,
     embedder: &'a dyn Embedder,
-    vocabulary: &'a Vocabulary,
+    /// Template segments of the log, without the values of this partition's slots.
+    vocabulary: Vocabulary,
     partition: &'a Partition,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(
+        config: &'a Cluster,
+        summary: &'a Summary,
+        embedder: &'a dyn Embedder,
+        vocabulary: &Vocabulary,
+        partition: &'a Partition,
+    ) -> Self {
+        let heads: Vec<&Head> = partition.heads().collect();
+        let slots = slots::find(&heads, vocabulary, &summary.texts);
+        let here: BTreeSet<u64> = heads.iter().flat_map(|head| head.system.iter().chain(&head.user)).copied().collect();
+        let kept = here.into_iter().filter(|hash| !slots.contains(hash)).filter_map(|hash| Some((hash, *vocabulary.get(&hash)?)));
+        Self { config, summary, embedder, vocabulary: kept.collect(), partition }
+    }
+
     fn drafts(&self) -> Result<Vec<Draft>, Error> {
         let heads: Vec<&Head> = self.partition.heads().collect();
         let (mut signatures, pool) = self.signatures(&heads);
@@ -146,15 +161,14 @@ impl Work<'_> {
 
     /// The template part of a head, if it covers enough of the system text or of the user message.
     fn template_of(&self, head: &Head) -> Option<Sparse> {
-        let part = |hashes: &[u64], share: f32| {
-            let entries: Sparse = hashes.iter().filter_map(|hash| Some((*hash, share * self.vocabulary.get(hash)?))).collect();
+        let part = |hashes: &[u64]| {
+            let entries: Sparse = hashes.iter().filter_map(|hash| Some((*hash, *self.vocabulary.get(hash)?))).collect();
             let all: f32 = hashes.iter().map(|hash| self.weight(*hash).powi(2)).sum();
-            let covered = all > 0.0 && sparse::square(&entries) >= share * share * COVERAGE * all;
+            let covered = all > 0.0 && sparse::square(&entries) >= COVERAGE * all;
             (entries, covered)
         };
-        let ((mut system, in_system), (user, in_user)) = (part(&head.system, 1.0), part(&head.user, USER_SHARE));
-        system.extend(user);
-        (in_system || in_user).then(|| sparse::from_entries(system))
+        let ((system, in_system), (user, in_user)) = (part(&head.system), part(&head.user));
+        (in_system || in_user).then(|| tasks::join(system, user))
     }
 
     fn weight(&self, hash: u64) -> f32 {
@@ -187,9 +201,8 @@ impl Work<'_> {
     }
 
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let name = || "embedder".to_owned();
-        let vectors = self.embedder.embed(texts).map_err(|cause| Error::Embed { name: name(), texts: texts.len(), cause: cause.to_string() })?;
-        if vectors.len() == texts.len() { Ok(vectors) } else { Err(Error::EmbedShape { name: name(), expected: texts.len(), got: vectors.len() }) }
+        let vectors = self.embedder.embed(texts).map_err(|cause| Error::Embed { texts: texts.len(), cause })?;
+        if vectors.len() == texts.len() { Ok(vectors) } else { Err(Error::EmbedShape { expected: texts.len(), got: vectors.len() }) }
     }
 
     fn template_draft(&self, heads: &[&Head], members: &[&Signature]) -> Draft {
@@ -213,7 +226,8 @@ impl Work<'_> {
     fn free_drafts(&self, mut heads: Vec<&Head>, system: bool) -> Result<Vec<Draft>, Error> {
         let calls: u64 = heads.iter().map(|head| head.calls).sum();
         #[expect(clippy::cast_precision_loss, reason = "a share of calls")]
-        let few = calls < self.config.min_calls || (self.partition.key.is_bare() && (calls as f64) < FREE_SHARE * self.summary.calls as f64);
+        let few =
+            calls < self.config.min_calls || (self.partition.key.is_bare() && (calls as f64) < FREE_SHARE * self.summary.calls as f64);
         if few {
             return Ok(Vec::new());
         }
@@ -242,7 +256,10 @@ impl Work<'_> {
         let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
         for head in heads {
             let hashes: BTreeSet<_> = head.system.iter().chain(&head.user).collect();
-            hashes.into_iter().filter(|hash| self.vocabulary.contains_key(hash)).for_each(|hash| *counts.entry(*hash).or_default() += head.calls);
+            hashes
+                .into_iter()
+                .filter(|hash| self.vocabulary.contains_key(hash))
+                .for_each(|hash| *counts.entry(*hash).or_default() += head.calls);
         }
         let mut turns: BTreeMap<String, BTreeMap<Action, u64>> = BTreeMap::new();
         for ((turn, action), n) in heads.iter().flat_map(|head| &head.actions) {
@@ -293,7 +310,7 @@ fn centroid<'v>(vectors: impl Iterator<Item = &'v [f32]>) -> Vec<f32> {
     sum.iter().map(|s| s / size).collect()
 }
 
-/// One draft per turn of the conversation, where the turn is told by the prompt; rare turns stay together.
+/// One draft per turn of the conversation, which the prompt tells; turns too rare to learn from belong to no task.
 fn split_by_turn(draft: Draft, min_calls: u64) -> Vec<Draft> {
     let big: Vec<_> = draft.turns.iter().filter(|(_, actions)| actions.values().sum::<u64>() >= min_calls).collect();
     if big.len() < 2 {

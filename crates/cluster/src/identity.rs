@@ -9,10 +9,11 @@ use record::TaskId;
 use crate::fit::Draft;
 use crate::summary::Summary;
 use crate::tasks::{self, Fitted, Place, Tasks};
-use crate::{leader, name, segment, sparse};
+use crate::{leader, name, segment, sparse, verbs};
 
-/// Similarity from which a new task is held to be a new version of an old one.
-const VERSION: f32 = 0.4;
+/// Share of content words in common (cosine) from which a new task is held to be a new version of an old one: a prompt
+/// written anew shares hardly a sentence with the old one, but still speaks of the same things.
+const VERSION: f64 = 0.5;
 /// Segments that go into an id.
 const NAMING_SEGMENTS: usize = 3;
 
@@ -27,7 +28,8 @@ pub(crate) fn settle(mut drafts: Vec<Draft>, summary: &Summary, known: Option<&T
     let mut settled: Vec<(Fitted, usize)> = Vec::new();
     for (at, (draft, names)) in drafts.iter().zip(names).enumerate() {
         let same = old.iter().filter(|task| !used.contains(&task.task) && task.key == draft.key && task.turn == draft.turn);
-        let best = same.map(|task| (similarity(&task.place, &draft.place), task)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.task.cmp(&a.1.task)));
+        let best =
+            same.map(|task| (similarity(&task.place, &draft.place), task)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.task.cmp(&a.1.task)));
         if let Some((_, task)) = best.filter(|(near, _)| *near >= threshold) {
             used.insert(&task.task);
             settled.push((continued(task, draft, summary), at));
@@ -37,7 +39,8 @@ pub(crate) fn settle(mut drafts: Vec<Draft>, summary: &Summary, known: Option<&T
         taken.insert(task.0.clone());
         let name = names.into_iter().find(|name| !taken.contains(name)).expect("the proposals never end");
         taken.insert(name.clone());
-        let parent = old.iter().filter_map(|task| Some((kinship(task, draft)?, &task.task))).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
+        let parent =
+            old.iter().filter_map(|task| Some((kinship(task, draft, &template)?, &task.task))).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
         settled.push((born(task, name, parent.map(|p| p.1.clone()), draft, summary), at));
     }
     parents_within(&mut settled, &drafts);
@@ -69,7 +72,11 @@ fn continued(old: &Fitted, draft: &Draft, summary: &Summary) -> Fitted {
     let total = (was + is).max(1.0);
     let place = match (&old.place, &draft.place) {
         (Place::Template { segments, slack, radius }, Place::Template { segments: new, slack: wider, radius: further }) => {
-            Place::Template { segments: sparse::blend(segments, was / total, new, is / total), slack: slack.max(*wider), radius: radius.max(*further) }
+            Place::Template {
+                segments: sparse::blend(segments, was / total, new, is / total),
+                slack: slack.max(*wider),
+                radius: radius.max(*further),
+            }
         }
         (Place::Embedding { centroid, radius, system }, Place::Embedding { centroid: new, radius: further, .. }) => Place::Embedding {
             centroid: centroid.iter().zip(new).map(|(a, b)| (a * was + b * is) / total).collect(),
@@ -92,20 +99,26 @@ fn continued(old: &Fitted, draft: &Draft, summary: &Summary) -> Fitted {
 fn similarity(one: &Place, two: &Place) -> f32 {
     match (one, two) {
         (Place::Template { segments: a, .. }, Place::Template { segments: b, .. }) => sparse::cosine(a, b),
-        (Place::Embedding { centroid: a, system: s, .. }, Place::Embedding { centroid: b, system: t, .. }) if s == t => 1.0 - tasks::distance(a, b),
+        (Place::Embedding { centroid: a, system: s, .. }, Place::Embedding { centroid: b, system: t, .. }) if s == t => {
+            1.0 - tasks::distance(a, b)
+        }
         _ => 0.0,
     }
 }
 
 /// How likely a draft is a new version of an old task: a changed prompt, or the same prompt with changed tools or schema.
-fn kinship(old: &Fitted, draft: &Draft) -> Option<f32> {
-    if !matches!(old.place, Place::Template { .. }) || old.turn != draft.turn {
+fn kinship(old: &Fitted, draft: &Draft, template: &[String]) -> Option<f64> {
+    if old.template.is_empty() || template.is_empty() || old.turn != draft.turn {
         return None;
     }
     let tools: BTreeSet<_> = old.key.tools.iter().collect();
     let shared = draft.key.tools.iter().filter(|tool| tools.contains(tool)).count();
     let related = old.key.workload == draft.key.workload && 2 * shared >= tools.len().max(draft.key.tools.len());
-    Some(similarity(&old.place, &draft.place)).filter(|near| related && *near >= VERSION)
+    let words = |template: &[String]| template.iter().flat_map(|text| verbs::content(text)).collect::<BTreeSet<_>>();
+    let (one, two) = (words(&old.template), words(template));
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred words")]
+    let near = one.intersection(&two).count() as f64 / ((one.len() * two.len()) as f64).sqrt().max(1.0);
+    (related && near >= VERSION).then_some(near)
 }
 
 /// Within one log: a task whose calls begin where a similar one's end is its next version.
@@ -116,7 +129,7 @@ fn parents_within(settled: &mut [(Fitted, usize)], drafts: &[Draft]) {
         .map(|(task, at)| {
             let (start, _) = drafts[*at].times?;
             let earlier = settled.iter().zip(&ids).filter(|((_, other), _)| drafts[*other].times.is_some_and(|(_, end)| end < start));
-            let near = earlier.filter_map(|((other, _), id)| Some((kinship(other, &drafts[*at])?, id)));
+            let near = earlier.filter_map(|((other, _), id)| Some((kinship(other, &drafts[*at], &task.template)?, id)));
             let best = near.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
             best.map(|(_, id)| id.clone()).filter(|id| *id != task.task)
         })

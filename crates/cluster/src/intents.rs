@@ -14,7 +14,7 @@ use crate::leader::{column, kmeans, shares, silhouette};
 use crate::{Error, adjusted_rand, segment};
 
 /// Rows used to find intents; above it the rows with the smallest texts' hashes stand for all.
-pub(crate) const ROWS: usize = 4096;
+pub(crate) const ROWS: usize = 2048;
 const ACTION_COLUMNS: usize = 16;
 const ACTIONS: f32 = 0.5;
 const NEAR_BEST: f32 = 0.97;
@@ -103,7 +103,9 @@ mod tests {
 
     fn blobs(centres: usize, spread: f32) -> Vec<Vec<f32>> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let row = |i: usize, rng: &mut ChaCha8Rng| (0..12).map(|d| f32::from(u8::from(d == i % centres)) + spread * (rng.random::<f32>() - 0.5)).collect();
+        let row = |i: usize, rng: &mut ChaCha8Rng| {
+            (0..12).map(|d| f32::from(u8::from(d == i % centres)) + spread * (rng.random::<f32>() - 0.5)).collect()
+        };
         (0..240).map(|i| row(i, &mut rng)).collect()
     }
 

@@ -16,14 +16,13 @@
 //! let cluster = Cluster::default();
 //! let mut summary = cluster.summary();
 //! summary.observe(&calls.train); // once per batch
-//! let tasks = cluster.fit(&summary, &HashEmbedder, None, &Silent)?;
+//! let tasks = cluster.fit(&summary, &HashEmbedder::default(), None, &Silent)?;
 //! let assignment = tasks.assign(prompt.prompt());
 //! # assert_eq!(assignment.task, None);
 //! # Ok::<(), cluster::Error>(())
 //! ```
 mod action;
 mod agreement;
-mod embed;
 mod error;
 mod fit;
 mod identity;
@@ -32,6 +31,7 @@ mod kind;
 mod leader;
 mod name;
 mod segment;
+mod slots;
 mod sparse;
 mod stability;
 mod summary;
@@ -44,8 +44,8 @@ use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Key, turn};
 pub use agreement::adjusted_rand;
-pub use embed::{Embedder, HashEmbedder};
 pub use error::Error;
+pub use model::{Embedder, HashEmbedder};
 pub(crate) use segment::Segment;
 pub use summary::Summary;
 pub use tally::Tally;

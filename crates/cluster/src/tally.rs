@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use record::{Call, Task, TaskId, TaskKind};
 
-use crate::tasks::{Tasks, UNASSIGNED};
 use crate::segment;
+use crate::tasks::{Tasks, UNASSIGNED};
 
 /// Relative width of a token bucket.
 const WIDTH: f64 = 1.02;
@@ -102,7 +102,12 @@ impl Row {
 }
 
 /// Small counts exactly, larger ones to two percent.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "logarithms of token counts are small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "logarithms of token counts are small"
+)]
 fn bucket_of(tokens: u64) -> u32 {
     if tokens < 100 { tokens as u32 } else { 100 + ((tokens as f64 / 100.0).ln() / WIDTH.ln()).floor() as u32 }
 }

@@ -2,18 +2,18 @@
 //!
 //! A small value: what each task's prompts share, and how far a prompt may stray from it. Places a call from its
 //! prompt alone and never sees an answer.
+use model::{Embedder, HashEmbedder};
 use record::{Assigner, Assignment, Prompt, TaskId, TaskKind};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Key;
-use crate::embed::{Embedder, HashEmbedder};
 use crate::sparse::{self, Sparse};
 use crate::summary::PromptView;
 
 /// Name and id of the bucket of calls that belong to no task. They stay with the large model.
 pub const UNASSIGNED: &str = "unassigned";
-/// Share of the user message's weight in a template: most of what repeats there is chance.
-pub(crate) const USER_SHARE: f32 = 0.5;
+/// Share of the user message's weight in a template: much of what repeats there is chance.
+const USER_SHARE: f32 = 0.5;
 /// Beyond this distance a prompt has no nearest task.
 const FAR: f32 = 0.6;
 
@@ -148,20 +148,27 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
 impl PromptView {
     /// The prompt as a vector over the segments that `known` knows, and the squared weight of the system text it does not.
     pub(crate) fn vector(&self, known: impl Fn(u64) -> bool) -> (Sparse, f32) {
-        let (mut entries, mut strange) = (Sparse::new(), 0.0);
-        for segment in &self.system {
-            let weight = crate::Segment::weight(&segment.text);
-            if known(segment.hash) {
-                entries.push((segment.hash, weight));
+        let weigh = |segment: &crate::Segment| (segment.hash, crate::Segment::weight(&segment.text));
+        let (mut system, mut strange) = (Sparse::new(), 0.0);
+        for (hash, weight) in self.system.iter().map(weigh) {
+            if known(hash) {
+                system.push((hash, weight));
             } else {
                 strange += weight * weight;
             }
         }
-        for segment in self.user.iter().filter(|segment| known(segment.hash)) {
-            entries.push((segment.hash, USER_SHARE * crate::Segment::weight(&segment.text)));
-        }
-        (sparse::from_entries(entries), strange)
+        let user = self.user.iter().map(weigh).filter(|(hash, _)| known(*hash)).collect();
+        (join(system, user), strange)
     }
+}
+
+/// One template vector of the system text's segments and the user message's. The latter never outweigh the former: phrases
+/// that many users write must not part prompts of one system text.
+pub(crate) fn join(mut system: Sparse, user: Sparse) -> Sparse {
+    let (main, beside) = (sparse::square(&system), sparse::square(&user));
+    let share = if main > 0.0 && beside > 0.0 { USER_SHARE.min((main / beside).sqrt()) } else { USER_SHARE };
+    system.extend(user.into_iter().map(|(hash, weight)| (hash, share * weight)));
+    sparse::from_entries(system)
 }
 
 fn known(task: &Fitted, distance: f32) -> Assignment {
@@ -169,7 +176,10 @@ fn known(task: &Fitted, distance: f32) -> Assignment {
 }
 
 /// The task of least distance (the first of equals) and its radius.
-fn nearest<'a>(tasks: impl Iterator<Item = &'a Fitted>, distance: impl Fn(&Fitted) -> Option<(f32, f32)>) -> (Option<(&'a Fitted, f32)>, f32) {
+fn nearest<'a>(
+    tasks: impl Iterator<Item = &'a Fitted>,
+    distance: impl Fn(&Fitted) -> Option<(f32, f32)>,
+) -> (Option<(&'a Fitted, f32)>, f32) {
     let mut best: (Option<(&Fitted, f32)>, f32) = (None, 0.0);
     for task in tasks {
         if let Some((away, radius)) = distance(task)
@@ -183,7 +193,7 @@ fn nearest<'a>(tasks: impl Iterator<Item = &'a Fitted>, distance: impl Fn(&Fitte
 
 impl Assigner for Tasks {
     fn assign(&self, prompt: Prompt<'_>) -> Assignment {
-        self.with(&HashEmbedder).assign(prompt)
+        self.with(&HashEmbedder::default()).assign(prompt)
     }
 }
 

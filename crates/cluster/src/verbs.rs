@@ -79,11 +79,11 @@ fn verb_at(words: &[&str], index: usize) -> Option<(String, f64)> {
     let (verb, continuous) = base(words[index])?;
     let before = index.checked_sub(1).map_or("", |i| words[i]);
     let place = match before {
-        "" if !continuous => 1.5,
+        "" | "you" if !continuous => 1.5,
         "are" | "is" | "tasked" if continuous => 1.5,
         "to" if !continuous => 1.3,
         "by" | "with" | "for" | "in" if continuous => 1.0,
-        "must" | "should" | "will" | "and" | "then" | "please" | "you" if !continuous => 1.1,
+        "must" | "should" | "will" | "and" | "then" | "please" if !continuous => 1.1,
         word if has(NOUN_BEFORE, word) => return None,
         _ => 0.5,
     };

@@ -50,7 +50,16 @@ fn tally(path: &str, tasks: &Tasks) -> Vec<record::Task> {
     for row in &rows {
         eprintln!(
             "{path}: {:<14} {:<32} {:?} calls {} conversations {} cost {:.2} stability {:?} tokens {:?}/{:?} parent {:?}",
-            row.task.0, row.name, row.kind, row.calls, row.conversations, row.cost_usd, row.stability, row.prompt_tokens, row.answer_tokens, row.parent
+            row.task.0,
+            row.name,
+            row.kind,
+            row.calls,
+            row.conversations,
+            row.cost_usd,
+            row.stability,
+            row.prompt_tokens,
+            row.answer_tokens,
+            row.parent
         );
     }
     rows
@@ -59,7 +68,8 @@ fn tally(path: &str, tasks: &Tasks) -> Vec<record::Task> {
 #[test]
 fn the_functions_of_an_application_are_found() {
     let Some(tasks) = fit("logs/tensorzero-app.jsonl.zst", &Cluster::default()) else { return };
-    let labels = std::fs::read_to_string(shared("logs/tensorzero-app.labels.tsv").expect("labels lie beside the log")).expect("labels are text");
+    let labels =
+        std::fs::read_to_string(shared("logs/tensorzero-app.labels.tsv").expect("labels lie beside the log")).expect("labels are text");
     let labels: BTreeMap<&str, &str> = labels.lines().filter_map(|line| line.split_once('\t')).collect();
     let (mut found, mut truth) = (Vec::new(), Vec::new());
     let log = shared("logs/tensorzero-app.jsonl.zst").expect("it was here");
@@ -97,5 +107,33 @@ fn prompts_that_vary_by_conversation_are_one_task() {
         let rows = tally(log, &tasks);
         let main = rows.iter().map(|row| row.calls).max().unwrap_or_default();
         assert!(main as f64 > 0.95 * f64::from(calls), "{log}: {main}");
+    }
+}
+
+/// Free text alone, the hardest case: no template, no tools, no schema, and the built-in embedder. A report, not a bar.
+#[test]
+#[ignore = "a report that takes a minute"]
+fn free_text_report() {
+    let Some(path) = shared("cluster/clinc150/data_full.json") else { return };
+    let data: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).expect("it reads")).expect("it is JSON");
+    let rows = data["test"].as_array().expect("rows");
+    let make = |(at, row): (usize, &serde_json::Value)| {
+        let call = serde_json::json!({"source_id": at.to_string(), "conversation_id": at.to_string(),
+            "request": {"messages": [{"role": "user", "content": row[0]}]}, "response": {"choices": [{"message": {"content": "A long enough answer that says the same for all of them."}}]}});
+        Clean::vouch(serde_json::from_value::<Call>(call).expect("a call record"))
+    };
+    let calls: Vec<_> = rows.iter().enumerate().map(make).collect();
+    let truth: Vec<_> = rows.iter().map(|row| row[1].as_str().unwrap_or_default()).collect();
+    for max_intents in [32, 256] {
+        let config = Cluster { max_intents, ..Cluster::default() };
+        let mut summary = config.summary();
+        summary.observe(&train(calls.clone(), Shares { calibration: 0.0, held: 0.0 }));
+        let tasks = config.fit(&summary, &HashEmbedder::default(), None, &Silent).expect("it clusters");
+        let found: Vec<_> = calls.iter().map(|call| Tasks::bucket(&tasks.assign(call.prompt())).0).collect();
+        eprintln!(
+            "clinc150 test, at most {max_intents} intents: {} tasks, adjusted Rand index {:.3}",
+            tasks.describe().len(),
+            adjusted_rand(&found, &truth)
+        );
     }
 }

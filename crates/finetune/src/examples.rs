@@ -133,12 +133,9 @@ impl Finetune {
     }
 }
 
-impl Examples {
-    /// Calls that the first `count` training examples stand for.
-    #[must_use]
-    pub fn calls(&self, count: usize) -> u64 {
-        self.train.iter().take(count).map(|example| example.calls).sum()
-    }
+/// Calls that examples stand for.
+pub(crate) fn calls(examples: &[Example]) -> u64 {
+    examples.iter().map(|example| example.calls).sum()
 }
 
 /// Every token of the completion is a target, given all before it; no token of the prompt is.

@@ -3,7 +3,7 @@ use model::Config;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
-use crate::examples::Example;
+use crate::examples::{Example, calls};
 use crate::{CheckpointSink, Error, Examples, Finetune, Learner, PLAN, Sequence};
 
 /// Share of a run's work that validation may cost on top of training.
@@ -36,6 +36,8 @@ pub struct Plan {
     pub learning_rate: f64,
     /// Training examples in use, from the front of [`Examples::train`].
     pub examples: usize,
+    /// Calls that these stand for.
+    pub calls: u64,
     /// Calls left out because the run is too short to see them once.
     pub over_budget: u64,
     /// Validation examples in use, from the front of [`Examples::validation`].
@@ -67,7 +69,7 @@ impl Finetune {
         let limits = [(Some(wanted), Limit::Epochs), (self.max_steps, Limit::MaxSteps), (affordable, Limit::TrainMinutes)];
         let known = limits.into_iter().filter_map(|(steps, limit)| Some((steps?, limit)));
         let (steps, limit) = known.min_by_key(|(steps, _)| *steps).expect("epochs always give a length");
-        let examples_used = self.affordable_examples(examples, steps);
+        let used = self.affordable_examples(examples, steps);
         let validate_every = (steps / self.validations_per_run.max(1)).max(1);
         #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
         let validation_tokens = mean * validate_every as f64 * VALIDATION_COST / FORWARD;
@@ -75,8 +77,9 @@ impl Finetune {
             steps,
             limit,
             learning_rate: self.peak(config),
-            examples: examples_used,
-            over_budget: examples.calls(usize::MAX) - examples.calls(examples_used),
+            examples: used,
+            calls: calls(&examples.train[..used]),
+            over_budget: calls(&examples.train[used..]),
             validation: affordable_validation(&examples.validation, validation_tokens),
             validate_every,
             tokens_per_second: tokens_per_second.filter(|_| self.train_minutes.is_some()),

@@ -3,7 +3,7 @@ use record::{Adapter, Fingerprint, Progress, TaskId};
 
 use crate::batches::Batches;
 use crate::trainer::{Recipe, Windows, run};
-use crate::{CheckpointSink, Error, Examples, Finetune, Learner, Mode, Outcome, PLAN, Plan, Schedule, Sequence};
+use crate::{CHECKPOINT, CheckpointSink, Error, Examples, Finetune, Learner, Mode, Outcome, PLAN, Plan, Schedule, Sequence};
 
 /// Names that the manifest carries and training does not care about.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,7 @@ impl Finetune {
         progress: &dyn Progress,
     ) -> Result<Outcome, Error> {
         self.check()?;
-        let recorded = serde_json::to_vec_pretty(plan).expect("plain data always serialises");
-        sink.save(PLAN, &recorded).map_err(|cause| Error::Sink { name: PLAN.to_owned(), cause })?;
+        let recorded = record_plan(plan, sink)?;
         let used = examples.train.iter().take(plan.examples).collect();
         let mut batches = Batches::new(used, self.batch_size, self.shuffle.then_some(self.seed));
         let validation: Vec<Sequence> = examples.validation.iter().take(plan.validation).map(|e| e.sequence.clone()).collect();
@@ -79,11 +78,25 @@ impl Finetune {
             best_step: outcome.best_step,
             train_loss: outcome.train_loss,
             validation_loss: outcome.validation_loss,
-            examples: examples.calls(plan.examples),
+            examples: plan.calls,
             left_out,
             seed: self.seed,
             base: origin.base.clone(),
             data: examples.fingerprint.clone(),
         }
     }
+}
+
+/// Leaves the plan in the sink before the first step. A run that has a checkpoint keeps the plan it began with.
+fn record_plan(plan: &Plan, sink: &mut dyn CheckpointSink) -> Result<Vec<u8>, Error> {
+    let bytes = serde_json::to_vec_pretty(plan).expect("plain data always serialises");
+    let failed = |cause| Error::Sink { name: PLAN.to_owned(), cause };
+    if Plan::recorded(sink)?.as_ref() != Some(plan) {
+        if sink.load(CHECKPOINT).map_err(failed)?.is_some() {
+            let cause = "the run began with another plan: take `Plan::recorded`".to_owned();
+            return Err(Error::Checkpoint { name: PLAN.to_owned(), cause });
+        }
+        sink.save(PLAN, &bytes).map_err(failed)?;
+    }
+    Ok(bytes)
 }

@@ -12,7 +12,7 @@ fn windows(step: u64) -> Vec<Sequence> {
 
 fn settings(steps: u64) -> Pretrain {
     let schedule = Schedule::WarmupStableDecay { warmup: 5, decay_from: 40, steps: 60 };
-    Pretrain { learning_rate: 0.05, schedule, checkpoint_every: 7, weight_decay: 0.0, micro_tokens: 20, ..Pretrain::new(steps) }
+    Pretrain { learning_rate: 0.1, schedule, checkpoint_every: 7, weight_decay: 0.0, micro_tokens: 20, ..Pretrain::new(steps) }
 }
 
 fn run(learner: &Toy, steps: u64, sink: &mut dyn CheckpointSink) -> Result<Outcome, Error> {

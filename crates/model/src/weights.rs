@@ -159,6 +159,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a scratch folder of this test alone")]
     fn shards_are_gathered_from_the_index() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let whole = two();

@@ -32,8 +32,15 @@ pub(super) struct Shared<F> {
 /// What a layer keeps for its way back. Grows to the largest pack and is used again.
 #[derive(Debug, Default)]
 pub(super) struct Kept<F> {
-    /// The layer's input (T × hidden).
+    /// The layer's input (T × hidden); the rest can be computed again from it.
     pub x: Vec<F>,
+    /// All else.
+    pub work: Work<F>,
+}
+
+/// What the way back needs besides the layer's input.
+#[derive(Debug, Default)]
+pub(super) struct Work<F> {
     inverse_in: Vec<F>,
     qkv: Vec<F>,
     norms: Vec<F>,
@@ -61,8 +68,15 @@ fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) {
 }
 
 impl<F: Float> Shared<F> {
-    /// From `kept.x` to `y`.
+    /// Bytes of [`Work`] for each row, adapters aside.
+    pub fn row_bytes(&self) -> usize {
+        let values = self.heads.row() + self.heads.mixed() + self.heads.queries + self.hidden + 2 * self.inner + 2;
+        values * size_of::<F>()
+    }
+
+    /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs.
     pub fn forward(&self, layer: &Layer<F>, pack: &Pack, kept: &mut Kept<F>, scratch: &mut Scratch<F>, y: &mut Vec<F>) {
+        let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
         let (heads, width) = (self.heads, self.heads.row());
         fit(&mut scratch.normed, rows * self.hidden);
@@ -70,12 +84,12 @@ impl<F: Float> Shared<F> {
         fit(&mut kept.qkv, rows * width);
         fit(&mut kept.norms, rows * heads.queries);
         fit(&mut kept.mixed, rows * heads.mixed());
-        rms_norm(&kept.x, &layer.norm_in, self.eps, &mut scratch.normed, &mut kept.inverse_in);
+        rms_norm(x, &layer.norm_in, self.eps, &mut scratch.normed, &mut kept.inverse_in);
         self.qkv.forward(&layer.qkv, &scratch.normed, &mut kept.qkv, Old::Drop, &mut kept.low[0]);
         self.rotations.turn(&mut kept.qkv, width, heads.queries + heads.keys, &pack.positions, false);
         attend(heads, &pack.segments, &kept.qkv, &mut kept.mixed, &mut kept.norms);
         kept.mid.clear();
-        kept.mid.extend_from_slice(&kept.x);
+        kept.mid.extend_from_slice(x);
         self.out.forward(&layer.out, &kept.mixed, &mut kept.mid, Old::Add, &mut kept.low[1]);
         fit(&mut kept.inverse_mid, rows);
         fit(&mut kept.gate_up, rows * 2 * self.inner);
@@ -98,6 +112,7 @@ impl<F: Float> Shared<F> {
         dx: &mut [F],
         wants: bool,
     ) {
+        let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
         let width = self.heads.row();
         fit(&mut scratch.normed, rows * self.hidden);
@@ -120,11 +135,11 @@ impl<F: Float> Shared<F> {
         let attended = Attended { qkv: &kept.qkv, mixed: &kept.mixed, norms: &kept.norms };
         attend_back(self.heads, &pack.segments, attended, dmixed, dqkv);
         self.rotations.turn(dqkv, width, self.heads.queries + self.heads.keys, &pack.positions, true);
-        rms_norm_again(&kept.x, &layer.norm_in, &kept.inverse_in, normed);
+        rms_norm_again(x, &layer.norm_in, &kept.inverse_in, normed);
         let inputs = (normed.as_slice(), kept.low[0].as_slice());
         self.qkv.backward(&layer.qkv, &mut gradient.qkv, inputs, dqkv, wants.then_some(dnormed.as_mut_slice()));
         if wants {
-            rms_norm_back(&kept.x, &layer.norm_in, &kept.inverse_in, dnormed, dx, own(&mut gradient.norm_in));
+            rms_norm_back(x, &layer.norm_in, &kept.inverse_in, dnormed, dx, own(&mut gradient.norm_in));
         }
     }
 }

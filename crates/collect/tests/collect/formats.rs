@@ -1,0 +1,168 @@
+//! Each format as it comes, and the rows that do not belong.
+use collect::{Collect, Format};
+use record::{Time, ToolCall, Usage};
+use serde_json::json;
+
+use crate::{fixture, read, read_as};
+
+#[test]
+fn call_records_are_kept_as_they_are() {
+    let (memory, counts) = read(&fixture("record.jsonl"));
+    assert_eq!((counts.calls, counts.rejected, counts.lossy), (2, 0, 1));
+    let text = String::from_utf8(fixture("record.jsonl")).expect("text");
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(serde_json::to_value(&memory.calls[0]).expect("JSON"), first);
+    let second = &memory.calls[1];
+    assert_eq!((second.source_id.as_str(), second.conversation_id.as_str(), second.step), ("17", "2", 1));
+    assert_eq!(second.request.last_user(), "bye", "a body written as text is read");
+    assert_eq!(second.response.text(), "bye", "a bare message is an answer");
+    assert_eq!((second.tags["note"].clone(), second.lossy.clone()), (json!("extra"), vec!["time".to_owned()]));
+}
+
+#[test]
+fn plain_rows_get_what_they_lack() {
+    let (memory, counts) = read(&fixture("native.jsonl"));
+    let call = &memory.calls[0];
+    assert_eq!(counts.formats["record"].calls, 1);
+    assert_eq!((call.workload_id.as_deref(), call.client_id.as_deref()), (Some("support.route"), Some("prod")));
+    assert_eq!(call.timestamp, Some(Time(1_760_000_000_000)));
+    assert!(call.source_id.starts_with("row-") && call.conversation_id.starts_with("start-"));
+    assert_eq!(read(&fixture("native.jsonl")).0.calls[0].source_id, call.source_id, "the same row has the same id");
+    assert_eq!(call.lossy, ["conversation"]);
+}
+
+#[test]
+fn openai_pairs() {
+    let (memory, counts) = read(&fixture("openai.jsonl"));
+    assert_eq!(counts.formats["openai"].calls, 2);
+    let [call, legacy] = &memory.calls[..] else { panic!("two calls") };
+    assert_eq!(call.model(), "gpt-4o-2024-08-06");
+    assert_eq!(call.client_id.as_deref(), Some("u-7"));
+    assert_eq!(call.response.usage(), Usage { prompt: Some(61), completion: Some(9), cached: Some(32) });
+    let expected = ToolCall { id: "c1".into(), name: "route".into(), arguments: json!({"team": "billing"}) };
+    assert_eq!(call.response.tool_calls(), [expected], "choice 0 is the answer, wherever it stands");
+    assert_eq!(call.response.0["choices"].as_array().map(Vec::len), Some(2));
+    assert_eq!(call.lossy, ["media", "conversation"]);
+    assert_eq!(legacy.conversation_id, "s-9");
+    assert_eq!(legacy.request.tools().map(|tool| tool.name()).collect::<Vec<_>>(), ["f"]);
+    assert_eq!(legacy.response.tool_calls()[0].arguments, json!({"x": 1}));
+    assert_eq!(legacy.step, 1);
+}
+
+#[test]
+fn anthropic_pairs_become_openai_bodies() {
+    let (memory, counts) = read(&fixture("anthropic.jsonl"));
+    assert_eq!(counts.formats["anthropic"].calls, 2);
+    let call = &memory.calls[0];
+    assert_eq!(
+        call.request.0["messages"],
+        json!([
+            {"role": "system", "content": "Route tickets."},
+            {"role": "user", "content": "card declined"},
+            {"role": "assistant", "content": "Looking.", "reasoning_content": "hm", "tool_calls": [
+                {"id": "tu0", "type": "function", "function": {"name": "look", "arguments": "{\"id\":1}"}},
+                {"id": "tu1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "tu0", "content": "card 1"},
+            {"role": "tool", "tool_call_id": "tu1", "content": "no such card", "is_error": true},
+            {"role": "user", "content": "and?"}
+        ])
+    );
+    let parameters = json!({"type": "object", "properties": {"team": {"type": "string"}}});
+    assert_eq!(
+        call.request.0["tools"],
+        json!([{"type": "function", "function": {"name": "route", "description": "Routes.", "parameters": parameters}}])
+    );
+    for (key, value) in [
+        ("tool_choice", json!("required")),
+        ("parallel_tool_calls", json!(false)),
+        ("stop", json!(["END"])),
+        ("max_tokens", json!(200)),
+        ("temperature", json!(0.2)),
+        ("user", json!("u-3")),
+    ] {
+        assert_eq!(call.request.0[key], value, "{key}");
+    }
+    assert_eq!(call.response.usage(), Usage { prompt: Some(1100), completion: Some(14), cached: Some(1000) });
+    assert_eq!((call.response.finish_reason(), call.model()), (Some("tool_calls"), "claude-sonnet-4-5-20250929"));
+    assert_eq!(call.response.tool_calls()[0].arguments, json!({"team": "payments"}));
+    assert_eq!((call.client_id.as_deref(), call.latency_ms), (Some("u-3"), Some(900.0)));
+    assert_eq!(call.timestamp, Time::parse("2026-01-05T10:00:00Z"));
+    let plain = &memory.calls[1];
+    assert_eq!((plain.response.text().as_str(), plain.response.finish_reason()), ("Hello", Some("length")));
+    assert_eq!(plain.workload_id.as_deref(), Some("greet"));
+}
+
+#[test]
+fn a_fine_tuning_row_is_one_call_per_answer_taught() {
+    let (memory, counts) = read(&fixture("finetune.jsonl"));
+    assert_eq!(counts.formats["openai-finetune"].calls, 2);
+    let [one, two] = &memory.calls[..] else { panic!("two calls") };
+    assert_eq!((one.step, two.step, one.conversation_id == two.conversation_id), (0, 1, true));
+    assert_eq!((one.request.messages().count(), two.request.messages().count()), (4, 6));
+    assert_eq!(one.response.text(), "{\"city\":\"Oslo\",\"nights\":2}");
+    assert!(one.request.messages().all(|message| message.0.get("weight").is_none()));
+    assert_eq!((one.request.tools().count(), one.lossy.clone()), (1, vec!["time".to_owned(), "model".to_owned()]));
+    assert_ne!(one.source_id, two.source_id);
+}
+
+#[test]
+fn what_cannot_be_taken_says_where_and_why() {
+    let (memory, counts) = read(&fixture("rejects.jsonl"));
+    assert_eq!((counts.calls, counts.rejected), (0, 14));
+    let lines: Vec<_> = memory.rejects.iter().map(|r| format!("{} [{}] {}", r.line, r.field, r.problem)).collect();
+    let expected = [
+        "1 [request.messages[1].role] `bot` is no role",
+        "2 [request.messages[0].content] it is a number, expected text or a list of parts",
+        "3 [request.messages] the list is empty",
+        "4 [response.error] the call failed: rate limit",
+        "5 [response] the row has a request and no answer",
+        "6 [response.choices[0].message] the answer holds neither text nor tool calls",
+        "7 [response.choices[0].delta] it is one piece of a streamed answer",
+        "8 [latency_ms] it is `-1`, expected a number from 0",
+        "9 [request.messages] it is no chat body: it has `input` or `prompt` in place of `messages`",
+        "10 [] this is an answer without its request",
+        "11 [messages] no message is an answer to learn from",
+        "12 [] the row is of no known format: it has `prompt`, `completion`",
+        "13 [] the line is no JSON object",
+        "14 [] the line is no JSON: expected value at column 13",
+    ];
+    assert_eq!(lines, expected);
+    assert!(memory.rejects.iter().all(|reject| !reject.cure.is_empty() && reject.row.is_some() && reject.file == "log"));
+}
+
+#[test]
+fn mixed_rows_are_told_one_by_one_and_the_rest_by_the_most() {
+    let mut mixed = Vec::new();
+    for name in ["anthropic.jsonl", "openai.jsonl", "finetune.jsonl", "native.jsonl", "record.jsonl"] {
+        mixed.extend(fixture(name));
+    }
+    let (_, counts) = read(&mixed);
+    let formats: Vec<_> = counts.formats.iter().map(|(name, count)| (name.as_str(), count.calls)).collect();
+    assert_eq!(formats, [("anthropic", 2), ("openai", 2), ("openai-finetune", 2), ("record", 3)]);
+    // A row with no answer shows no format of its own; in a log of Anthropic rows it is one of them.
+    let mut log = fixture("anthropic.jsonl");
+    log.extend(b"{\"request\":{\"model\":\"claude\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}}\n");
+    let (_, counts) = read(&log);
+    assert_eq!((counts.formats["anthropic"].calls, counts.formats["anthropic"].rejected), (2, 1));
+}
+
+#[test]
+fn a_named_format_is_kept_to() {
+    let step = Collect { input_format: Some(Format::OpenaiFinetune), ..Collect::default() };
+    let (memory, counts) = read_as(&step, &fixture("native.jsonl")[..]);
+    assert_eq!((counts.calls, memory.rejects[0].field.as_str()), (0, "messages"));
+    for format in Format::ALL {
+        assert_eq!(format.name().parse(), Ok(format));
+        assert_eq!(serde_json::to_value(format).expect("JSON"), format.name());
+    }
+    assert!("otlp".parse::<Format>().is_err());
+}
+
+#[test]
+fn what_collect_writes_it_reads_back_unchanged() {
+    for name in ["record.jsonl", "native.jsonl", "openai.jsonl", "anthropic.jsonl", "finetune.jsonl"] {
+        let (first, _) = read(&fixture(name));
+        let lines: String = first.calls.iter().map(|call| serde_json::to_string(call).expect("JSON") + "\n").collect();
+        assert_eq!(read(lines.as_bytes()).0.calls, first.calls, "{name}");
+    }
+}

@@ -1,0 +1,280 @@
+//! A decoder that only runs forward, on the CPU, in f32. Knows token ids, no text.
+//!
+//! Rows of any sequences and positions go through the layers together, so nothing is padded; each call is single-threaded and
+//! callers run several side by side.
+use candle_core::{DType, Device};
+
+use crate::cache::{Cache, Path, Reader};
+use crate::train::kernels::{Rotations, add_bias, rms_norm, swiglu};
+use crate::train::matmul::{Mat, MatMut, Old, multiply};
+use crate::{Config, Error, Weights};
+
+/// One or more linear layers over the same input, side by side.
+struct Linear {
+    /// (inputs, outputs): the layout in which the product needs no packing.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Linear {
+    /// Takes `parts` (name, outputs) from the weights.
+    fn take(weights: &Weights, parts: &[(String, usize)], inputs: usize, bias: bool) -> Result<Self, Error> {
+        let outputs: usize = parts.iter().map(|(_, outputs)| outputs).sum();
+        let (mut weight, mut biases) = (vec![0.0; inputs * outputs], Vec::new());
+        let mut first = 0;
+        for (name, part) in parts {
+            let rows = values(weights, &format!("{name}.weight"), &[*part, inputs])?;
+            for (o, row) in rows.chunks_exact(inputs).enumerate() {
+                for (i, value) in row.iter().enumerate() {
+                    weight[i * outputs + first + o] = *value;
+                }
+            }
+            if bias {
+                biases.extend(values(weights, &format!("{name}.bias"), &[*part])?);
+            }
+            first += part;
+        }
+        Ok(Self { weight, bias: biases, inputs, outputs })
+    }
+
+    /// `out = x · weight + bias`, added to what `out` holds where `old` says so.
+    fn apply(&self, x: &[f32], out: &mut [f32], old: Old) {
+        let rows = x.len() / self.inputs;
+        if rows == 0 {
+            return;
+        }
+        let weight = Mat::new(&self.weight, self.inputs, self.outputs);
+        multiply(MatMut::new(out, rows, self.outputs), old, 1.0, Mat::new(x, rows, self.inputs), weight);
+        if !self.bias.is_empty() {
+            add_bias(out, &self.bias);
+        }
+    }
+}
+
+/// Values of a tensor as f32.
+fn values(weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+    let tensor = weights.get(name, shape)?;
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+struct Layer {
+    norm_in: Vec<f32>,
+    qkv: Linear,
+    out: Linear,
+    norm_mid: Vec<f32>,
+    gate_up: Linear,
+    down: Linear,
+}
+
+impl Layer {
+    fn take(config: &Config, weights: &Weights, index: usize) -> Result<Self, Error> {
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let (mixed, keys) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        let linear = |parts: &[(&str, usize)], inputs, bias| {
+            let parts: Vec<_> = parts.iter().map(|(part, outputs)| (name(part), *outputs)).collect();
+            Linear::take(weights, &parts, inputs, bias)
+        };
+        let qkv = [("self_attn.q_proj", mixed), ("self_attn.k_proj", keys), ("self_attn.v_proj", keys)];
+        Ok(Self {
+            norm_in: values(weights, &name("input_layernorm.weight"), &[hidden])?,
+            qkv: linear(&qkv, hidden, config.attention_bias)?,
+            out: linear(&[("self_attn.o_proj", hidden)], mixed, config.attention_bias)?,
+            norm_mid: values(weights, &name("post_attention_layernorm.weight"), &[hidden])?,
+            gate_up: linear(&[("mlp.gate_proj", inner), ("mlp.up_proj", inner)], hidden, false)?,
+            down: linear(&[("mlp.down_proj", hidden)], inner, false)?,
+        })
+    }
+}
+
+/// A Llama decoder with its weights laid out for speed.
+pub struct Decoder {
+    config: Config,
+    /// (vocabulary, hidden)
+    embed: Vec<f32>,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    head: Linear,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A token to be read: whose, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub token: u32,
+    pub position: usize,
+    pub path: &'a Path,
+    /// Whether what comes after it is asked for.
+    pub wanted: bool,
+}
+
+/// Buffers that a thread uses again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    inverse: Vec<f32>,
+    wide: Vec<f32>,
+    narrow: Vec<f32>,
+}
+
+/// The first `length` elements of a buffer that grows as needed.
+fn part(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+impl Decoder {
+    /// Lays out the weights of a decoder.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape than the configuration asks for; the error names it.
+    pub fn new(config: &Config, weights: &Weights) -> Result<Self, Error> {
+        let embed = values(weights, "model.embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
+        let head = if config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
+        let layers = (0..config.num_hidden_layers).map(|index| Layer::take(config, weights, index));
+        Ok(Self {
+            config: config.clone(),
+            embed,
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: values(weights, "model.norm.weight", &[config.hidden_size])?,
+            head: Linear::take(weights, &[(head.to_owned(), config.vocab_size)], config.hidden_size, false)?,
+        })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Logits after each token of one sequence: tokens × vocabulary.
+    ///
+    /// # Errors
+    /// When a token is not in the vocabulary.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        self.check(tokens)?;
+        let mut path = Path::default();
+        path.push(0..tokens.len());
+        let rows = tokens.iter().enumerate().map(|(position, &token)| Row { token, position, path: &path, wanted: true });
+        let rows: Vec<_> = rows.collect();
+        let turns = self.rotations(tokens.len());
+        let (mut cache, mut scratch, mut last) = (Cache::new(&self.config, tokens.len()), Scratch::default(), Vec::new());
+        self.read(&rows, &turns, &mut cache, &mut scratch, &mut last);
+        Ok(self.head(&last))
+    }
+
+    /// Refuses tokens outside the vocabulary.
+    pub(crate) fn check(&self, tokens: &[u32]) -> Result<(), Error> {
+        match tokens.iter().find(|&&token| token as usize >= self.config.vocab_size) {
+            Some(token) => Err(Error::Tokenizer(format!("token {token} is beyond the model's {} embeddings", self.config.vocab_size))),
+            None => Ok(()),
+        }
+    }
+
+    /// Rotary tables for positions below `length`.
+    pub(crate) fn rotations(&self, length: usize) -> Rotations<f32> {
+        Rotations::new(&self.config.inverse_frequencies(), length)
+    }
+
+    /// Reads rows into the cache. Tokens that a row looks back on are in the cache already, or stand before it among the rows.
+    /// Appends the normed last hidden state of each wanted row to `last`.
+    pub(crate) fn read(&self, rows: &[Row<'_>], turns: &Rotations<f32>, cache: &mut Cache, scratch: &mut Scratch, last: &mut Vec<f32>) {
+        let hidden = self.config.hidden_size;
+        let mut x = std::mem::take(&mut scratch.x);
+        x.clear();
+        for row in rows {
+            x.extend_from_slice(&self.embed[row.token as usize * hidden..][..hidden]);
+        }
+        let mut pass = Pass { decoder: self, rows, turns, cache, scratch };
+        for index in 0..self.layers.len() {
+            pass.attend(index, &mut x);
+            pass.feed(&self.layers[index], &mut x);
+        }
+        let start = last.len();
+        last.resize(start + x.len(), 0.0);
+        let inverse = part(&mut scratch.inverse, x.len() / hidden);
+        rms_norm(&x, &self.norm, self.epsilon(), &mut last[start..], inverse);
+        scratch.x = x;
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is used in f32, as the weights are")]
+    const fn epsilon(&self) -> f32 {
+        self.config.rms_norm_eps as f32
+    }
+
+    /// Logits of normed hidden states: rows × vocabulary.
+    pub(crate) fn head(&self, last: &[f32]) -> Vec<f32> {
+        let mut logits = vec![0.0; last.len() / self.config.hidden_size * self.config.vocab_size];
+        self.head.apply(last, &mut logits, Old::Drop);
+        logits
+    }
+}
+
+/// Rows on their way through the layers.
+struct Pass<'a> {
+    decoder: &'a Decoder,
+    rows: &'a [Row<'a>],
+    turns: &'a Rotations<f32>,
+    cache: &'a mut Cache,
+    scratch: &'a mut Scratch,
+}
+
+impl Pass<'_> {
+    /// The attention half of a layer over the rows in `x`. In the last layer only the wanted rows stay in `x` once the keys and values
+    /// of all are stored: nothing looks back on the others' hidden states any more.
+    fn attend(&mut self, index: usize, x: &mut Vec<f32>) {
+        let (decoder, Scratch { normed, inverse, wide, narrow, .. }) = (self.decoder, &mut *self.scratch);
+        let (config, layer) = (&decoder.config, &decoder.layers[index]);
+        let (hidden, count, stride) = (config.hidden_size, self.rows.len(), layer.qkv.outputs);
+        let (query_heads, key_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let (mixed, keys) = (query_heads * config.head_dim, key_heads * config.head_dim);
+
+        let normed = part(normed, count * hidden);
+        rms_norm(x, &layer.norm_in, decoder.epsilon(), normed, part(inverse, count));
+        let qkv = part(wide, count * stride);
+        layer.qkv.apply(normed, qkv, Old::Drop);
+        let positions: Vec<_> = self.rows.iter().map(|row| row.position).collect();
+        self.turns.turn(qkv, stride, query_heads + key_heads, &positions, false);
+        for (row, qkv) in self.rows.iter().zip(qkv.chunks_exact(stride)) {
+            let slot = row.path.slot(row.position).expect("a row lies on its own path");
+            self.cache.write(index, slot, &qkv[mixed..mixed + keys], &qkv[mixed + keys..]);
+        }
+
+        let all = index + 1 < decoder.layers.len();
+        let kept: Vec<_> = (0..count).filter(|&i| all || self.rows[i].wanted).collect();
+        for (to, &from) in kept.iter().enumerate().filter(|(to, from)| to != *from) {
+            x.copy_within(from * hidden..(from + 1) * hidden, to * hidden);
+            qkv.copy_within(from * stride..(from + 1) * stride, to * stride);
+        }
+        x.truncate(kept.len() * hidden);
+        let reader = |&i: &usize| Reader { path: self.rows[i].path, length: self.rows[i].position + 1 };
+        let readers: Vec<_> = kept.iter().map(reader).collect();
+        let attended = part(narrow, readers.len() * mixed);
+        self.cache.attend(index, &readers, qkv, stride, query_heads / key_heads, attended);
+        layer.out.apply(attended, x, Old::Add);
+    }
+
+    /// The feed-forward half of a layer over the rows in `x`.
+    fn feed(&mut self, layer: &Layer, x: &mut [f32]) {
+        let Scratch { normed, inverse, wide, narrow, .. } = &mut *self.scratch;
+        let (hidden, inner) = (self.decoder.config.hidden_size, self.decoder.config.intermediate_size);
+        let count = x.len() / hidden;
+        let normed = part(normed, count * hidden);
+        rms_norm(x, &layer.norm_mid, self.decoder.epsilon(), normed, part(inverse, count));
+        let gate_up = part(wide, count * 2 * inner);
+        layer.gate_up.apply(normed, gate_up, Old::Drop);
+        let gated = part(narrow, count * inner);
+        swiglu(gate_up, inner, gated);
+        layer.down.apply(gated, x, Old::Add);
+    }
+}

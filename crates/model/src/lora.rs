@@ -1,0 +1,83 @@
+//! A PEFT adapter folder, merged into the weights it was trained on: `W + scale · B A`. Knows names and shapes, no decoder.
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::error::read;
+use crate::{Error, Weights};
+
+/// The keys of an `adapter_config.json` that decide what is computed.
+#[derive(Deserialize)]
+struct AdapterConfig {
+    peft_type: String,
+    r: usize,
+    lora_alpha: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default)]
+    rank_pattern: Map<String, Value>,
+    #[serde(default)]
+    alpha_pattern: Map<String, Value>,
+}
+
+impl AdapterConfig {
+    /// Refuses what would be merged wrongly.
+    fn check(&self) -> Result<(), Error> {
+        let unsupported = |key, found: &dyn ToString, expected| Err(Error::Unsupported { key, found: found.to_string(), expected });
+        match self {
+            Self { peft_type, .. } if peft_type != "LORA" => unsupported("peft_type", peft_type, "only `LORA`"),
+            Self { use_dora: true, .. } => unsupported("use_dora", &true, "only plain LoRA"),
+            Self { fan_in_fan_out: true, .. } => unsupported("fan_in_fan_out", &true, "only weights of (outputs, inputs)"),
+            Self { rank_pattern, .. } if !rank_pattern.is_empty() => unsupported("rank_pattern", &"set", "only one rank"),
+            Self { alpha_pattern, .. } if !alpha_pattern.is_empty() => unsupported("alpha_pattern", &"set", "only one alpha"),
+            Self { r: 0, .. } => unsupported("r", &0, "a rank of at least 1"),
+            _ => Ok(()),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "ranks are small numbers")]
+    fn scale(&self) -> f64 {
+        let rank = self.r as f64;
+        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+}
+
+impl Weights {
+    /// Merges the adapter of a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`). Products are computed in f32.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, the adapter is of a kind that cannot be merged, or it changes a tensor that is missing or of
+    /// another shape here.
+    pub fn merge_adapter(&mut self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join("adapter_config.json");
+        let config: AdapterConfig =
+            serde_json::from_slice(&read(&path)?).map_err(|cause| Error::malformed(path.display().to_string(), "adapter", cause))?;
+        config.check()?;
+        let file = folder.join("adapter_model.safetensors");
+        let mut adapter = Self::load_file(&file, DType::F32, &Device::Cpu)?;
+        let mut merged = BTreeMap::new();
+        while let Some((name, tensor)) = adapter.tensors.pop_first() {
+            let module = name.strip_prefix("base_model.model.").and_then(|name| name.strip_suffix(".lora_A.weight"));
+            let Some(module) = module else {
+                return Err(Error::malformed(file.display().to_string(), "LoRA adapter", format!("`{name}` has no place in a plain one")));
+            };
+            let other = format!("base_model.model.{module}.lora_B.weight");
+            let up = adapter.tensors.remove(&other).ok_or(Error::MissingTensor { name: other })?;
+            let target = format!("{module}.weight");
+            let (inputs, outputs) = (tensor.dim(1)?, up.dim(0)?);
+            let weight = self.get(&target, &[outputs, inputs])?;
+            let change = (up.matmul(&tensor)? * config.scale())?;
+            let sum = (weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)? + change)?;
+            merged.insert(target, sum.to_dtype(weight.dtype())?.to_device(weight.device())?);
+        }
+        self.tensors.extend(merged);
+        Ok(())
+    }
+}
