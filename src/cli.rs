@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, SelectFlags};
 use crate::ui::Format;
 
 /// Moves the tasks of an LLM agent to small language models, with proof.
@@ -146,46 +147,6 @@ pub struct ScrubArgs {
     pub dry: DryRun,
 }
 
-/// Which models may be chosen.
-#[derive(Clone, Debug, Default, Args, Serialize)]
-pub struct SelectFlags {
-    /// Memory of the device the small model will run on, such as `8GiB`
-    #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device_memory: Option<String>,
-    /// What the model will be used for; licences that forbid it are rejected
-    #[arg(long = "use", value_enum, value_name = "USE")]
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub purpose: Option<Purpose>,
-}
-
-/// What a model will be used for.
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Purpose {
-    /// A product or a service.
-    Commercial,
-    /// Research alone.
-    Research,
-}
-
-/// Models and prices on disk.
-#[derive(Clone, Debug, Default, Args, Serialize)]
-pub struct LocalFlags {
-    /// Folder of a small model (Hugging Face layout), or `nano` for the built-in one; may be repeated
-    #[arg(long = "model", value_name = "DIR")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub models: Vec<String>,
-    /// Prices: own TOML or a LiteLLM price map
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prices: Option<PathBuf>,
-    /// Large models whose answers are the reference; default: for each task the one that succeeds most
-    #[arg(long = "teacher", num_args = 1.., value_name = "MODEL")]
-    #[serde(rename = "teachers", skip_serializing_if = "Vec::is_empty")]
-    pub teachers: Vec<String>,
-}
-
 /// Arguments of `select`.
 #[derive(Debug, Args)]
 pub struct SelectArgs {
@@ -198,41 +159,6 @@ pub struct SelectArgs {
     /// Whether to write
     #[command(flatten)]
     pub dry: DryRun,
-}
-
-/// How an adapter is trained.
-#[derive(Clone, Debug, Default, Args, Serialize)]
-pub struct FinetuneFlags {
-    /// Time to train each task, turned into steps once, before training starts
-    #[arg(long, value_name = "M")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_minutes: Option<f64>,
-    /// Optimiser steps at most
-    #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_steps: Option<u64>,
-    /// LoRA rank
-    #[arg(long, value_name = "R")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rank: Option<usize>,
-    /// Peak learning rate [default: the published rule for the model's size]
-    #[arg(long, value_name = "LR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f64>,
-    /// Adapter to start from (PEFT folder)
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init_adapter: Option<PathBuf>,
-    /// Takes examples in the order of the log
-    #[arg(long = "no-shuffle", action = clap::ArgAction::SetTrue)]
-    #[serde(rename = "shuffle", serialize_with = "negated", skip_serializing_if = "std::ops::Not::not")]
-    pub no_shuffle: bool,
-}
-
-/// `--no-shuffle` is the key `shuffle = false`.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn negated<S: serde::Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(!flag)
 }
 
 /// Arguments of `finetune`.
@@ -253,32 +179,6 @@ pub struct FinetuneArgs {
     /// Whether to write
     #[command(flatten)]
     pub dry: DryRun,
-}
-
-/// How a model is judged.
-#[derive(Clone, Debug, Default, Args, Serialize)]
-pub struct EvaluateFlags {
-    /// Agreement that the lower bound must reach
-    #[arg(long, value_name = "SHARE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bar: Option<f64>,
-}
-
-/// Gates for CI.
-#[derive(Clone, Debug, Default, Args)]
-pub struct GateFlags {
-    /// Exit code 100 if a gate fails, 3 if there is too little data
-    #[arg(long)]
-    pub gate: bool,
-    /// Counts too little data as passed
-    #[arg(long, requires = "gate")]
-    pub allow_insufficient: bool,
-    /// Writes the gates as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// Appends a Markdown summary to a file
-    #[arg(long, value_name = "FILE")]
-    pub summary: Option<PathBuf>,
 }
 
 /// Arguments of `evaluate`.

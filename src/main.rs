@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod costs;
 mod error;
+mod flags;
 mod models;
 mod parts;
 mod pipeline;

@@ -39,8 +39,11 @@ pub(crate) fn settle(mut drafts: Vec<Draft>, summary: &Summary, known: Option<&T
         taken.insert(task.0.clone());
         let name = names.into_iter().find(|name| !taken.contains(name)).expect("the proposals never end");
         taken.insert(name.clone());
-        let parent =
-            old.iter().filter_map(|task| Some((kinship(task, draft, &template)?, &task.task))).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
+        let shown = template(draft, summary);
+        let parent = old
+            .iter()
+            .filter_map(|task| Some((kinship(task, draft, &shown)?, &task.task)))
+            .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
         settled.push((born(task, name, parent.map(|p| p.1.clone()), draft, summary), at));
     }
     parents_within(&mut settled, &drafts);

@@ -130,7 +130,7 @@ fn a_changed_prompt_becomes_a_task_with_a_parent_and_the_old_one_stays() {
         let mut call = call.into_inner();
         let system = call.request.0["messages"][0]["content"].as_str().expect("a text").replace(
             "Answer with one of the words billing, shipping or repair.",
-            "Give the queue as a number from the list of queues that the shop's handbook has on page seven.",
+            "Give a number only: 1 for billing, 2 for shipping and 3 for repair. Take 2 where you are in doubt.",
         );
         call.request.0["messages"][0]["content"] = Value::String(system);
         (Clean::vouch(call), label)
