@@ -1,4 +1,5 @@
 //! Tasks of real logs under `../shared`, against labels that nothing was fitted on. Skips aloud without them.
+#![expect(clippy::disallowed_methods, reason = "a test makes its clean calls itself")]
 #![expect(clippy::print_stderr, reason = "a test says what it measured and what it skips")]
 
 use std::collections::BTreeMap;
