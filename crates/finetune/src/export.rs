@@ -43,7 +43,7 @@ pub fn adapter(model: &TrainModel, base: &str) -> Result<Files, Error> {
     let text = serde_json::to_string_pretty(&config).expect("plain data always serialises");
     Ok(Files::from([
         (ADAPTER_CONFIG.to_owned(), (text + "\n").into_bytes()),
-        (ADAPTER_WEIGHTS.to_owned(), tensors_to_bytes(tensors.collect())?),
+        (ADAPTER_WEIGHTS.to_owned(), tensors_to_bytes(&tensors.collect())?),
     ]))
 }
 
@@ -53,7 +53,7 @@ pub fn adapter(model: &TrainModel, base: &str) -> Result<Files, Error> {
 /// When a tensor operation fails.
 pub fn merged(model: &TrainModel) -> Result<Files, Error> {
     let config = model.config().to_json() + "\n";
-    Ok(Files::from([("config.json".to_owned(), config.into_bytes()), (MODEL_WEIGHTS.to_owned(), tensors_to_bytes(model.merged()?)?)]))
+    Ok(Files::from([("config.json".to_owned(), config.into_bytes()), (MODEL_WEIGHTS.to_owned(), tensors_to_bytes(&model.merged()?)?)]))
 }
 
 /// Sets the adapter of `model` to what an `adapter_model.safetensors` holds (f32, f16 or bf16). The scale stays the model's.
@@ -88,7 +88,7 @@ fn targets(model: &TrainModel) -> Vec<&str> {
 }
 
 /// A safetensors file in f32, with the metadata that transformers insists on.
-fn tensors_to_bytes(tensors: BTreeMap<String, Tensor>) -> Result<Vec<u8>, Error> {
+fn tensors_to_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>, Error> {
     let data = tensors.iter().map(|(name, tensor)| Ok((name.as_str(), tensor.dims().to_vec(), numbers(&flat(tensor)?))));
     let data: Vec<_> = data.collect::<Result<_, Error>>()?;
     let views = data.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));

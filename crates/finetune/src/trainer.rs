@@ -118,6 +118,7 @@ impl State {
 }
 
 /// Runs or resumes a recipe.
+#[expect(clippy::needless_pass_by_value, reason = "the windows are made for this one call")]
 pub(crate) fn run(
     learner: &dyn Learner,
     windows: Windows<'_>,

@@ -1,13 +1,11 @@
 //! The whole step on a tiny decoder: examples, plan, training, resuming, exporting.
-mod world;
-
+use crate::world::{call, chat, config, model, train_split};
 use finetune::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Finetune, InMemory, Limit, METRICS, Mode, Outcome, Plan, adapter, load_adapter, merged,
 };
 use model::train::{TrainModel, Trainable};
 use record::{Part, Silent, Train};
 use serde_json::{Value, json};
-use world::{call, chat, config, model, train_split};
 
 fn log(conversations: usize) -> Part<Train> {
     train_split((0..conversations).map(|c| call(c, 0, c)))
@@ -40,18 +38,18 @@ fn trained(model: &TrainModel, settings: &Finetune, part: &Part<Train>, sink: &m
 
 #[test]
 fn thirty_two_examples_are_learnt_by_heart() {
-    for (mode, learning_rate, bound) in [(Mode::Lora, 2e-2, 0.1), (Mode::Full, 5e-3, 0.1)] {
-        let settings = Finetune { mode, learning_rate: Some(learning_rate), rank: 16, alpha: 32.0, ..settings(40.0) };
+    for (mode, learning_rate, epochs) in [(Mode::Lora, 5e-3, 200.0), (Mode::Full, 3e-3, 60.0)] {
+        let settings = Finetune { mode, learning_rate: Some(learning_rate), rank: 16, alpha: 32.0, ..settings(epochs) };
         let model = model(settings.trainable());
         let (_, outcome) = trained(&model, &settings, &log(32), &mut InMemory::default());
         assert!(outcome.rows[0].loss > 3.0, "{mode:?}: {}", outcome.rows[0].loss);
-        assert!(outcome.train_loss < bound, "{mode:?}: {}", outcome.train_loss);
+        assert!(outcome.train_loss < 0.2, "{mode:?}: {}", outcome.train_loss);
     }
 }
 
 #[test]
 fn a_resumed_run_leaves_the_same_bytes() {
-    let settings = Finetune { max_steps: Some(20), validation_share: 0.2, ..settings(40.0) };
+    let settings = Finetune { max_steps: Some(20), validation_share: 0.2, patience: 100, ..settings(40.0) };
     let part = log(40);
     let whole = trained(&model(settings.trainable()), &settings, &part, &mut InMemory::default());
 
@@ -122,10 +120,10 @@ fn an_adapter_survives_its_export() {
     assert_eq!((&config["r"], &config["lora_alpha"], &config["peft_type"]), (&json!(8), &json!(16.0), &json!("LORA")));
     assert_eq!(config["target_modules"], json!(["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]));
 
-    let again = world::model(settings.trainable());
+    let again = crate::world::model(settings.trainable());
     load_adapter(&again, &bytes).expect("our own export");
     assert_eq!(adapter(&again, "tiny").expect("an adapter")[ADAPTER_WEIGHTS], bytes);
-    let wider = world::model(Trainable::Lora { rank: 4, alpha: 16.0 });
+    let wider = crate::world::model(Trainable::Lora { rank: 4, alpha: 16.0 });
     assert!(load_adapter(&wider, &bytes).is_err_and(|e| e.to_string().contains("shape [8, 96]")));
 }
 

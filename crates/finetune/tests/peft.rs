@@ -1,6 +1,6 @@
 //! What is exported, loaded by PEFT and transformers. Wants Python with both: `PEFT_PYTHON` names the interpreter.
 //!
-//! `PEFT_PYTHON=python cargo test --release -p finetune --test peft -- --ignored --nocapture`
+//! `PEFT_PYTHON=python cargo test --release -p finetune --test all -- peft --ignored --nocapture`
 #![expect(clippy::disallowed_methods, reason = "a test that leaves files for another program and is told where that is")]
 use std::path::{Path, PathBuf};
 use std::process::Command;

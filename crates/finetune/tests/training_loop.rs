@@ -1,10 +1,8 @@
 //! The loop on a learner of a few numbers: it learns, resumes bit by bit, and stops where it must.
 #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers of a test")]
-mod toy;
-
+use crate::toy::{Fault, Toy, walk};
 use finetune::{CHECKPOINT, CheckpointSink, Error, InMemory, Learner, Outcome, Pretrain, Schedule, Sequence, pretrain};
 use record::Silent;
-use toy::{Fault, Toy, walk};
 
 fn windows(step: u64) -> Vec<Sequence> {
     (0..6).map(|i| walk((step * 11 + i * 5) as u32, 4 + (i as usize * 3 + step as usize) % 7)).collect()
@@ -24,7 +22,7 @@ fn it_learns_what_can_be_learnt() {
     let learner = Toy::new(Fault::None);
     let outcome = run(&learner, 60, &mut InMemory::default()).expect("a healthy run");
     let (first, last) = (outcome.rows[0].loss, outcome.train_loss);
-    assert!((first - (toy::VOCABULARY as f64).ln()).abs() < 1e-5, "an untrained table guesses evenly: {first}");
+    assert!((first - (crate::toy::VOCABULARY as f64).ln()).abs() < 1e-5, "an untrained table guesses evenly: {first}");
     assert!(last < 0.3, "{last}");
     assert!(outcome.validation_loss < outcome.first_validation_loss);
 }

@@ -1,0 +1,7 @@
+//! The crate's integration tests, linked once.
+mod fine_tuning;
+mod parity;
+mod peft;
+mod toy;
+mod training_loop;
+mod world;
