@@ -64,7 +64,7 @@ impl Default for Device {
 /// Prefix of environment variables; two underscores part section and key (`SLM_MIGRATE_EVALUATE__BAR`).
 const PREFIX: &str = "SLM_MIGRATE_";
 /// Variables of that prefix that are no configuration keys.
-const GLOBALS: [&str; 3] = ["SLM_MIGRATE_STORE", "SLM_MIGRATE_CONFIG", "SLM_MIGRATE_KEYS"];
+const GLOBALS: [&str; 4] = ["SLM_MIGRATE_STORE", "SLM_MIGRATE_CONFIG", "SLM_MIGRATE_KEYS", "SLM_MIGRATE_ENDPOINT_KEY"];
 /// The file that is read where none is named.
 pub const FILE: &str = "slm-migrate.toml";
 

@@ -280,6 +280,12 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// The bearer token of an endpoint, which has no place in a configuration file.
+#[expect(clippy::disallowed_methods, reason = "src owns the environment (law 2)")]
+fn endpoint_key() -> Option<String> {
+    std::env::var("SLM_MIGRATE_ENDPOINT_KEY").ok()
+}
+
 /// Why no model at hand may take a task, where all of them were rejected.
 fn vetoes(task: &Task, candidates: &[Candidate]) -> Vec<String> {
     let at_hand: Vec<_> = candidates.iter().filter(|c| c.task == task.task && c.path.is_some()).collect();
@@ -294,7 +300,7 @@ fn external(context: &Context, args: &EvaluateArgs) -> anyhow::Result<Option<Box
     if let Some(url) = &args.endpoint {
         let model =
             args.endpoint_model.clone().ok_or_else(|| hinted("an endpoint serves many models", "name one with `--endpoint-model NAME`"))?;
-        let key = std::env::var("SLM_MIGRATE_ENDPOINT_KEY").ok();
+        let key = endpoint_key();
         let timeout = Duration::from_secs(120);
         return Ok(Some(Box::new(Endpoint { url: url.clone(), model, key, max_tokens: 1024, timeout, retries: 3 })));
     }

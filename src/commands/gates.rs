@@ -52,8 +52,8 @@ pub const fn code(failed: bool, undecided: bool) -> u8 {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn put(path: &std::path::Path, text: &str, append: bool) -> anyhow::Result<()> {
+pub fn put(path: &std::path::Path, text: &(impl AsRef<[u8]> + ?Sized), append: bool) -> anyhow::Result<()> {
     let file = std::fs::OpenOptions::new().create(true).write(true).append(append).truncate(!append).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = file.and_then(|mut file| file.write_all(text.as_ref()));
     written.map_err(|error| hinted(format!("cannot write `{}`: {error}", path.display()), "name a file in a folder that exists"))
 }

@@ -78,18 +78,18 @@ fn small(context: &Context, store: &Store, adapter: &Adapter) -> anyhow::Result<
     let base = Base::named(context, &adapter.model)?;
     let folder = match (&base.folder, base.built_in()) {
         (Some(folder), _) => std::path::absolute(folder)?,
-        (None, files) => model_folder(store, &base.name, files.unwrap_or_default())?,
+        (None, files) => model_folder(store, &base.name, &files.unwrap_or_default())?,
     };
     let model = folder.to_string_lossy().into_owned();
     Ok(Target::Small { model, adapter: Some(adapter.folder.clone()), rank: adapter.rank })
 }
 
-fn model_folder(store: &Store, name: &str, files: BTreeMap<String, Vec<u8>>) -> anyhow::Result<std::path::PathBuf> {
+fn model_folder(store: &Store, name: &str, files: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<std::path::PathBuf> {
     let name = format!("models/{name}");
     let folder = store.artifact_folder(&name)?;
     let whole = |folder: &Path| files.iter().all(|(name, bytes)| std::fs::read(folder.join(name)).is_ok_and(|found| found == *bytes));
     if !whole(&folder) {
-        store.write_artifact(&name, &files)?;
+        store.write_artifact(&name, files)?;
     }
     Ok(std::path::absolute(folder)?)
 }

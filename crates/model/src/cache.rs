@@ -178,6 +178,7 @@ fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, querie
 /// Scores of `R` queries against the keys of the path. Each score is one chain of additions, whatever block its key lies in.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "the width of a head is a small number")]
+#[expect(clippy::needless_range_loop, reason = "one index walks two arrays; written so, the loop vectorises")]
 fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, queries: &[f32], room: &mut Room) {
     let width = work.cache.width;
     let scale = (width as f32).sqrt().recip();
@@ -209,6 +210,7 @@ fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, quer
 
 /// Sums of the values of the path, weighted by `R` rows of scores.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "one index walks two arrays; written so, the loop vectorises")]
 fn mix<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, room: &mut Room) {
     let padded = work.cache.padded;
     for column in (0..padded).step_by(LANES) {

@@ -197,7 +197,7 @@ impl TryFrom<Raw> for Config {
             return refuse("head_dim", &head_dim, "heads of even width");
         }
         let kv_heads = raw.num_key_value_heads.unwrap_or(raw.num_attention_heads);
-        if kv_heads == 0 || raw.num_attention_heads % kv_heads != 0 {
+        if kv_heads == 0 || !raw.num_attention_heads.is_multiple_of(kv_heads) {
             return refuse("num_key_value_heads", &kv_heads, "a divisor of `num_attention_heads`");
         }
         let rope = raw.rope_parameters.as_ref();

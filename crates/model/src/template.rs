@@ -95,7 +95,7 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the messages (`raise_exception`) or fails.
     pub fn render(&self, messages: &[Value], tools: &[Value], generate: bool) -> Result<String, Error> {
-        let messages: Vec<_> = messages.iter().map(|value| normal(value)).collect();
+        let messages: Vec<_> = messages.iter().map(normal).collect();
         let tools = if tools.is_empty() { Jinja::from(()) } else { Jinja::from_serialize(tools) };
         let template = self.environment.get_template(NAME).expect("added when it was made");
         let specials = Jinja::from_serialize(&self.specials);
@@ -157,6 +157,7 @@ fn specials(config: &Value) -> Map<String, Value> {
     texts.collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands keyword arguments over by value")]
 fn tojson(value: &Jinja, options: Kwargs) -> Result<Jinja, minijinja::Error> {
     let indent = options.get::<Option<usize>>("indent")?;
     // templates pass what transformers fixes anyway (`ensure_ascii`, `sort_keys`, `separators`)
@@ -169,6 +170,7 @@ fn tojson(value: &Jinja, options: Kwargs) -> Result<Jinja, minijinja::Error> {
 }
 
 /// The error with the innermost reason, which is what `raise_exception` said.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn fail(error: minijinja::Error) -> Error {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

@@ -9,7 +9,7 @@ pub fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -21,9 +21,9 @@ pub fn number(count: u64) -> String {
 #[must_use]
 pub fn money(usd: f64) -> String {
     match usd {
+        0.0 => "$0".into(),
         usd if usd >= 100.0 => format!("${usd:.0}"),
         usd if usd >= 1.0 => format!("${usd:.2}"),
-        usd if usd == 0.0 => "$0".into(),
         usd => format!("${usd:.4}"),
     }
 }

@@ -44,7 +44,6 @@ impl HashEmbedder {
         self
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder of the dimension fits")]
     fn vector(&self, text: &str) -> Vec<f32> {
         let mut vector = vec![0.0; self.dimension];
         for (feature, weight) in features(text) {

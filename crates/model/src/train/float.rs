@@ -124,7 +124,8 @@ fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            lanes[i] = lanes[i] + lanes[i + width];
+            let other = lanes[i + width];
+            lanes[i] += other;
         }
     }
     lanes[0]

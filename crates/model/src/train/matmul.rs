@@ -61,7 +61,8 @@ pub(crate) enum Old {
 
 /// `out = scale · a · b`, or the same added to `out`. Single-threaded; the bits depend on the shapes alone.
 pub(crate) fn multiply<F: Float>(out: MatMut<'_, F>, old: Old, scale: F, a: Mat<'_, F>, b: Mat<'_, F>) {
-    let (m, n, k) = (out.rows, out.cols, a.cols);
+    let MatMut { data: out, rows: m, cols: n, stride } = out;
+    let k = a.cols;
     assert_eq!((m, n, k), (a.rows, b.cols, b.rows), "shapes of a product");
     if m == 0 || n == 0 || k == 0 {
         assert!(k > 0 || old == Old::Add, "an empty sum is never asked for");
@@ -70,7 +71,7 @@ pub(crate) fn multiply<F: Float>(out: MatMut<'_, F>, old: Old, scale: F, a: Mat<
     let fits = |rows: usize, cols: usize, row: usize, column: usize, len: usize| (rows - 1) * row + (cols - 1) * column < len;
     assert!(fits(m, k, a.row, a.column, a.data.len()), "left factor lies within its slice");
     assert!(fits(k, n, b.row, b.column, b.data.len()), "right factor lies within its slice");
-    assert!(out.stride >= n && fits(m, n, out.stride, 1, out.data.len()), "product lies within its slice");
+    assert!(stride >= n && fits(m, n, stride, 1, out.len()), "product lies within its slice");
     let keep = if old == Old::Add { F::ONE } else { F::ZERO };
     #[expect(unsafe_code, reason = "gemm takes raw pointers; nothing else of its speed is to be had")]
     // SAFETY: the assertions above keep every element that the shapes and strides reach within the three slices; strides
@@ -81,9 +82,9 @@ pub(crate) fn multiply<F: Float>(out: MatMut<'_, F>, old: Old, scale: F, a: Mat<
             m,
             n,
             k,
-            out.data.as_mut_ptr(),
+            out.as_mut_ptr(),
             1,
-            out.stride as isize,
+            stride as isize,
             old == Old::Add,
             a.data.as_ptr(),
             a.column as isize,
@@ -109,7 +110,7 @@ mod tests {
     fn strided_and_transposed_products_add_up() {
         let a: Vec<f64> = (0..12).map(f64::from).collect(); // columns 1..3 of a 3 × 4 matrix
         let b: Vec<f64> = (0..10).map(|i| f64::from(i) - 4.0).collect(); // 5 × 2, used transposed
-        let mut out = vec![1.0; 3 * 6];
+        let mut out = [1.0; 3 * 6];
         multiply(MatMut::strided(&mut out[1..], 3, 5, 6), Old::Add, 2.0, Mat::strided(&a[1..], 3, 2, 4), Mat::new(&b, 5, 2).t());
         for i in 0..3 {
             assert_eq!(out[i * 6], 1.0);
