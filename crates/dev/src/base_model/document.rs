@@ -94,9 +94,7 @@ impl Chat {
             match turn {
                 Turn::User(text) => document.given(format!("<|im_start|>user\n{text}<|im_end|>\n")),
                 Turn::Tool(text) => document.given(format!("<|im_start|>tool\n{text}<|im_end|>\n")),
-                Turn::Assistant(text) => {
-                    document.given("<|im_start|>assistant\n").answer(format!("{text}<|im_end|>")).given("\n")
-                }
+                Turn::Assistant(text) => document.given("<|im_start|>assistant\n").answer(format!("{text}<|im_end|>")).given("\n"),
                 Turn::Calls(calls) => {
                     let calls: Vec<_> = calls.iter().map(|(name, arguments)| call_text(name, arguments)).collect();
                     document.given("<|im_start|>assistant\n").answer(format!("{}<|im_end|>", calls.join("\n"))).given("\n")

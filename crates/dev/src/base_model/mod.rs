@@ -27,8 +27,10 @@ use corpus::Corpus;
 use folder::Folder;
 use training::{Pace, Recipe};
 
-/// Documents that the tokenizer is learned from.
-const TOKENIZER_DOCUMENTS: usize = 20_000;
+/// Steps between two checkpoints.
+const STRETCH: u64 = 25;
+/// Stream of the documents that are shown and counted; no training step has it.
+const SHOWN: u64 = 1 << 41;
 
 /// Makes the nano base model. A stopped run goes on where it was.
 #[derive(Args)]
@@ -39,27 +41,24 @@ pub struct BaseModel {
     /// Folder of the run: tokenizer, checkpoint, metrics.
     #[arg(long, default_value = "target/base-model")]
     run: PathBuf,
+    /// The same recipe at the size of a test.
+    #[arg(long)]
+    smoke: bool,
     /// Seed of corpus and weights.
-    #[arg(long, default_value_t = 20_260_214)]
-    seed: u64,
-    /// Tokens of a step.
-    #[arg(long, default_value_t = 8192)]
-    batch: usize,
+    #[arg(long)]
+    seed: Option<u64>,
     /// Steps of the run.
-    #[arg(long, default_value_t = 2000)]
-    steps: u64,
+    #[arg(long)]
+    steps: Option<u64>,
     /// Step from which the learning rate falls.
-    #[arg(long, default_value_t = 1700)]
-    decay_from: u64,
+    #[arg(long)]
+    decay_from: Option<u64>,
     /// Peak learning rate.
-    #[arg(long, default_value_t = 3e-3)]
-    rate: f64,
-    /// Layers of the model.
-    #[arg(long, default_value_t = 5)]
-    layers: usize,
-    /// Steps between two checkpoints.
-    #[arg(long, default_value_t = 25)]
-    stretch: u64,
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Last step of the full batch; later ones are half as large.
+    #[arg(long)]
+    halved_after: Option<u64>,
     /// Stop here, as if interrupted.
     #[arg(long)]
     until: Option<u64>,
@@ -75,57 +74,67 @@ pub struct BaseModel {
 impl BaseModel {
     /// Does it.
     pub fn run(self) -> Result<()> {
-        let corpus = Corpus::new(self.seed)?;
+        let recipe = self.recipe();
+        let corpus = Corpus::new(recipe.seed)?;
         if let Some(n) = self.show {
-            for sample in corpus.stream(1 << 41, n, 1.0) {
+            for sample in corpus.stream(SHOWN, n, 1.0) {
                 println!("=== {}\n{}", sample.family, sample.document.text());
             }
             return Ok(());
         }
         let mut folder = Folder::open(&self.run)?;
-        let tokenizer = self.tokenizer(&corpus, &folder)?;
-        if let Some(n) = self.figures {
-            return figures(&corpus, &tokenizer, n);
+        let tokenizer = tokenizer(&corpus, &folder, recipe.documents)?;
+        match self.figures {
+            Some(n) => figures(&corpus, &tokenizer, n),
+            None => self.train(&recipe, &corpus, &tokenizer, &mut folder),
         }
-        let recipe = Recipe {
-            seed: self.seed,
-            batch: self.batch,
-            steps: self.steps,
-            decay_from: self.decay_from,
-            rate: self.rate,
-            layers: self.layers,
-            warmup: 40,
-            ramp: 200,
-        };
+    }
+
+    fn recipe(&self) -> Recipe {
+        let base = if self.smoke { Recipe::SMOKE } else { Recipe::NANO };
+        Recipe {
+            seed: self.seed.unwrap_or(base.seed),
+            steps: self.steps.unwrap_or(base.steps),
+            decay_from: self.decay_from.unwrap_or(base.decay_from),
+            rate: self.rate.unwrap_or(base.rate),
+            halved_after: self.halved_after.unwrap_or(base.halved_after),
+            ..base
+        }
+    }
+
+    /// Trains in stretches; between them the checkpoint is on disk, and now and then the model is looked at and written.
+    fn train(&self, recipe: &Recipe, corpus: &Corpus, tokenizer: &Tokenizer, folder: &mut Folder) -> Result<()> {
         let model = recipe.model()?;
         let parameters: usize = model.parameters().values().map(|var| var.elem_count()).sum();
         println!("{recipe:?}: {parameters} parameters");
-        export::write(&Folder::open(&self.out)?, &model, &tokenizer, &recipe.config())?;
-        let (mut pace, mut last) = (Pace::start(), 0);
-        let end = self.until.unwrap_or(self.steps).min(self.steps);
-        while last < end {
-            let rows = recipe.train((last / self.stretch + 1) * self.stretch, &model, &corpus, &tokenizer, &mut folder)?;
-            let first = if last == 0 { rows.len() as u64 } else { last + 1 };
-            println!("{}", pace.line(&rows, first));
-            last = rows.last().map_or(end, |row| row.step);
-            if last.is_multiple_of(100) || last >= end {
-                let losses = training::held_out(&model, &corpus, &tokenizer, 25)?;
+        let out = Folder::open(&self.out)?;
+        let end = self.until.unwrap_or(recipe.steps).min(recipe.steps);
+        let (mut pace, mut last) = (Pace::start(), None);
+        while last.is_none_or(|last| last < end) {
+            let until = last.map_or(1, |last| (last / STRETCH + 1) * STRETCH);
+            let rows = recipe.train(until.min(end), &model, corpus, tokenizer, folder)?;
+            println!("{}", pace.line(&rows, last.map_or(rows.len() as u64, |last| last + 1)));
+            let step = rows.last().map_or(end, |row| row.step);
+            last = Some(step);
+            if step.is_multiple_of(4 * STRETCH) || step >= end {
+                let losses = training::held_out(&model, corpus, tokenizer, 25)?;
                 println!("held out: {}", losses.iter().map(|(name, loss)| format!("{name} {loss:.3}")).collect::<Vec<_>>().join(", "));
-                export::write(&Folder::open(&self.out)?, &model, &tokenizer, &recipe.config())?;
+                export::write(&out, &model, tokenizer, &recipe.config())?;
+                out.put("loss.csv", training::curve(&rows).as_bytes())?;
             }
         }
         Ok(())
     }
+}
 
-    /// The tokenizer of the run, learned if there is none yet.
-    fn tokenizer(&self, corpus: &Corpus, folder: &Folder) -> Result<Tokenizer> {
-        if let Some(bytes) = folder.get("tokenizer.json")? {
-            return Tokenizer::from_bytes(bytes).map_err(anyhow::Error::msg);
-        }
-        let tokenizer = tokenizer::train(corpus, TOKENIZER_DOCUMENTS)?;
-        folder.put("tokenizer.json", tokenizer.to_string(false).map_err(anyhow::Error::msg)?.as_bytes())?;
-        Ok(tokenizer)
+/// The tokenizer of the run, learned if there is none yet.
+fn tokenizer(corpus: &Corpus, folder: &Folder, documents: usize) -> Result<Tokenizer> {
+    if let Some(bytes) = folder.get("tokenizer.json")? {
+        return Tokenizer::from_bytes(bytes).map_err(anyhow::Error::msg);
     }
+    let tokenizer = tokenizer::train(corpus, documents)?;
+    folder.put("tokenizer.json", tokenizer.to_string(false).map_err(anyhow::Error::msg)?.as_bytes())?;
+    Ok(tokenizer)
 }
 
 /// Figures of the corpus: documents, tokens and answers by family; how many documents differ.
@@ -134,7 +143,7 @@ impl BaseModel {
 fn figures(corpus: &Corpus, tokenizer: &Tokenizer, n: usize) -> Result<()> {
     let mut families: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for sample in corpus.stream(1 << 41, n, 1.0) {
+    for sample in corpus.stream(SHOWN, n, 1.0) {
         let (tokens, answer) = corpus::encode(tokenizer, &sample.document)?;
         let [documents, all, answers, longest] = families.entry(sample.family).or_default();
         *documents += 1;

@@ -79,7 +79,11 @@ impl Record {
         }
         match dice.below(10) {
             0 | 1 => list(dice, &told),
-            2 => told.iter().map(|field| format!("{} {}", field.words(), field.value)).collect::<Vec<_>>().join(dice.word(&[", ", "; ", " / "])),
+            2 => told
+                .iter()
+                .map(|field| format!("{} {}", field.words(), field.value))
+                .collect::<Vec<_>>()
+                .join(dice.word(&[", ", "; ", " / "])),
             _ => self.sentences(dice, world, &told),
         }
     }

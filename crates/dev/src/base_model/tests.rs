@@ -13,7 +13,7 @@ use super::folder::Folder;
 use super::tokenizer;
 use super::training::Recipe;
 
-const SMOKE: Recipe = Recipe { seed: 5, batch: 768, steps: 40, decay_from: 32, rate: 4e-3, layers: 2, warmup: 5, ramp: 20 };
+const SMOKE: Recipe = Recipe::SMOKE;
 
 fn words(corpus: &Corpus) -> Tokenizer {
     tokenizer::train(corpus, 400).expect("the corpus is large enough for a tokenizer")
@@ -38,7 +38,7 @@ fn the_smoke_run_learns_and_resumes_bit_by_bit() {
     assert_eq!(bits(&unbroken), bits(&resumed), "a stopped run goes on as if it had not stopped");
     let mean = |rows: &[Row]| rows.iter().map(|row| row.loss).sum::<f64>() / rows.len() as f64;
     let (first, last) = (mean(&unbroken[..3]), mean(&unbroken[37..]));
-    assert!(first > 7.0 && first - last > 1.5, "the loss fell only from {first} to {last}");
+    assert!(first > 5.5 && first - last > 1.2, "the loss fell only from {first} to {last}");
 }
 
 #[test]

@@ -9,9 +9,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl,
-};
+use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl};
 
 use super::corpus::Corpus;
 use super::document::{TOOLS_INTRO, TOOLS_OUTRO};
@@ -76,7 +74,8 @@ pub fn chat_template() -> String {
     template += "{%- set function = call.function or call -%}\n";
     template += "{%- if message.content or not loop.first -%}{{- '\\n' -}}{%- endif -%}\n";
     template += "{{- '<tool_call>{\"name\": ' + function.name | tojson + ', \"arguments\": ' -}}\n";
-    template += "{%- if function.arguments is string -%}{{- function.arguments -}}{%- else -%}{{- function.arguments | tojson -}}{%- endif -%}\n";
+    template +=
+        "{%- if function.arguments is string -%}{{- function.arguments -}}{%- else -%}{{- function.arguments | tojson -}}{%- endif -%}\n";
     template += "{{- '}</tool_call>' -}}\n{%- endfor -%}\n{{- '<|im_end|>\\n' -}}\n{%- endif -%}\n{%- endfor -%}\n";
     template += "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
     template

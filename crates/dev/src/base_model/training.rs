@@ -18,8 +18,12 @@ use super::{planted, shape};
 pub struct Recipe {
     /// Seed of corpus and first weights.
     pub seed: u64,
-    /// Tokens of a step.
+    /// Documents that the tokenizer is learned from.
+    pub documents: usize,
+    /// Tokens of a step up to `halved_after`; half as many later, when more and smaller steps learn faster.
     pub batch: usize,
+    /// Last step of the full batch.
+    pub halved_after: u64,
     /// Steps of the run.
     pub steps: u64,
     /// Step from which the learning rate falls.
@@ -38,6 +42,23 @@ pub struct Recipe {
 const HELD: u64 = 1 << 42;
 
 impl Recipe {
+    /// The recipe of the model in `fixtures/nano`.
+    pub const NANO: Self = Self {
+        seed: 20_260_214,
+        documents: 20_000,
+        batch: 8192,
+        halved_after: 575,
+        steps: 1200,
+        decay_from: 700,
+        rate: 3e-3,
+        layers: 5,
+        warmup: 40,
+        ramp: 200,
+    };
+
+    /// The same at the size of a test.
+    pub const SMOKE: Self = Self { documents: 400, batch: 768, steps: 40, decay_from: 32, layers: 3, warmup: 5, ramp: 20, ..Self::NANO };
+
     /// `config.json` of the model.
     pub fn config(&self) -> Value {
         shape::config(self.layers)
@@ -47,9 +68,7 @@ impl Recipe {
     pub fn model(&self) -> Result<TrainModel> {
         let config = model::Config::from_json(self.config().to_string().as_bytes(), "config.json")?;
         let model = TrainModel::random(&config, self.seed, DType::F32, &Device::Cpu)?;
-        if self.layers > 2 {
-            planted::plant(&model)?;
-        }
+        planted::plant(&model)?;
         Ok(model)
     }
 
@@ -62,7 +81,8 @@ impl Recipe {
             ..Pretrain::new(until)
         };
         let mut failed = None;
-        let mut source = |step: u64| match corpus.batch(tokenizer, step, self.batch, self.mix(step)) {
+        let tokens = |step: u64| if step > self.halved_after { self.batch / 2 } else { self.batch };
+        let mut source = |step: u64| match corpus.batch(tokenizer, step, tokens(step), self.mix(step)) {
             Ok(batch) => batch,
             Err(error) => {
                 failed = Some(error);
@@ -118,4 +138,18 @@ impl Pace {
         let rate = self.tokens as f64 / self.since.elapsed().as_secs_f64();
         format!("step {step} tokens {seen:.2} M loss {loss:.3} lr {lr:.2e} norm {norm:.2} {rate:.0} tokens/s")
     }
+}
+
+/// The loss curve as CSV: means over ten steps.
+#[expect(clippy::cast_precision_loss, reason = "ten rows")]
+pub fn curve(rows: &[Row]) -> String {
+    let (mut text, mut tokens) = ("step,tokens,loss,learning_rate\n".to_owned(), 0);
+    for ten in rows.chunks(10) {
+        tokens += ten.iter().map(|row| row.tokens).sum::<u64>();
+        let loss = ten.iter().map(|row| row.loss).sum::<f64>() / ten.len() as f64;
+        if let Some(row) = ten.last() {
+            text += &format!("{},{tokens},{loss:.4},{:.6}\n", row.step, row.lr);
+        }
+    }
+    text
 }

@@ -60,10 +60,10 @@ const ONSETS: [&str; 40] = [
     "b", "br", "c", "ch", "d", "dr", "f", "fl", "fr", "g", "gr", "h", "j", "k", "kl", "l", "m", "n", "p", "pr", "qu", "r", "s", "sh", "sk",
     "sl", "st", "t", "th", "tr", "v", "w", "y", "z", "", "", "m", "l", "r", "n",
 ];
-const VOWELS: [&str; 24] = [
-    "a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "a", "e", "i", "o", "a", "e", "i", "o", "ai", "ea", "ie", "ou", "é", "ö",
-];
-const CODAS: [&str; 22] = ["", "", "", "", "n", "r", "l", "s", "t", "m", "nd", "rk", "x", "ck", "lt", "ss", "ng", "n", "r", "l", "ff", "nt"];
+const VOWELS: [&str; 24] =
+    ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "a", "e", "i", "o", "a", "e", "i", "o", "ai", "ea", "ie", "ou", "é", "ö"];
+const CODAS: [&str; 22] =
+    ["", "", "", "", "n", "r", "l", "s", "t", "m", "nd", "rk", "x", "ck", "lt", "ss", "ng", "n", "r", "l", "ff", "nt"];
 const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";

@@ -50,12 +50,21 @@ fn form(dice: &mut Dice, world: &World, record: &Record) -> String {
             (_, 0) => format!("The {words} is {slot}."),
             (_, 1) => format!("We have noted {slot} as the {words}."),
             (_, 2) => format!("{}: {slot}", values::capital(&words)),
-            (_, 3) => format!("Your {} {words} {slot} {}.", record.thing, dice.word(&["stays as it is", "was found", "is valid", "has been changed"])),
-            _ => format!("{} {slot}.", world.expand(dice, "[It will be|You find it under|Please keep|We wrote down|This concerns] the {adj} {noun}")),
+            (_, 3) => format!(
+                "Your {} {words} {slot} {}.",
+                record.thing,
+                dice.word(&["stays as it is", "was found", "is valid", "has been changed"])
+            ),
+            _ => format!(
+                "{} {slot}.",
+                world.expand(dice, "[It will be|You find it under|Please keep|We wrote down|This concerns] the {adj} {noun}")
+            ),
         });
     }
     match dice.below(4) {
-        0 => parts.push(dice.word(&["Goodbye.", "See you soon.", "Have a nice day.", "Please write again.", "Yours, the team"]).to_string()),
+        0 => {
+            parts.push(dice.word(&["Goodbye.", "See you soon.", "Have a nice day.", "Please write again.", "Yours, the team"]).to_string())
+        }
         1 => parts.push(world.expand(dice, "Please {verb} the {noun}.")),
         _ => {}
     }
@@ -67,7 +76,13 @@ fn fill(form: &str, record: &Record) -> String {
 }
 
 fn shown_instruction(dice: &mut Dice, world: &World, form: &str) -> String {
-    let intro = dice.word(&["Answer in this form", "Fill this form with the values of the message", "Write exactly this, with the values put in", "Reply with this text", "Use this pattern"]);
+    let intro = dice.word(&[
+        "Answer in this form",
+        "Fill this form with the values of the message",
+        "Write exactly this, with the values put in",
+        "Reply with this text",
+        "Use this pattern",
+    ]);
     let role = if dice.chance(40) { format!("You are {}. ", world.agent) } else { String::new() };
     format!("{role}{intro}:\n{form}")
 }

@@ -64,7 +64,11 @@ fn repeat(dice: &mut Dice, world: &World) -> Document {
             if i > 0 {
                 document.answer(separator);
             }
-            if i >= known { document.answer(item.as_str()) } else { document.given(item.as_str()) };
+            if i >= known {
+                document.answer(item.as_str())
+            } else {
+                document.given(item.as_str())
+            };
         }
         known = 0;
     }
@@ -109,7 +113,11 @@ fn pattern(dice: &mut Dice, world: &World) -> Document {
         let right = order.iter().map(|i| values[*i].as_str()).collect::<Vec<_>>().join(&format!(" {b} "));
         document.given(format!("{left}{arrow}"));
         let right = format!("{c} {right}");
-        if line == 0 { document.given(right) } else { document.answer(right) };
+        if line == 0 {
+            document.given(right)
+        } else {
+            document.answer(right)
+        };
         document.answer("\n");
     }
     document.answer("<|endoftext|>");

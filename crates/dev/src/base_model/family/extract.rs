@@ -65,7 +65,10 @@ fn instruction(dice: &mut Dice, world: &World, record: &Record, wanted: &[String
             let shape: Map<_, _> = wanted.iter().map(|name| (name.clone(), Value::from(type_word(record, name)))).collect();
             format!("{verb} the {thing}. The answer has this form: {}", style.write(&Value::Object(shape)))
         }
-        _ => format!("{verb} the {thing} in the text as JSON. Keys: {}.", wanted.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")),
+        _ => format!(
+            "{verb} the {thing} in the text as JSON. Keys: {}.",
+            wanted.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+        ),
     };
     let end = match dice.below(5) {
         0 => " Use null for what is not said.",

@@ -119,7 +119,9 @@ fn instruction(dice: &mut Dice, world: &World, choices: &[Choice], hints: bool, 
     ]);
     let end = match key {
         Some(key) => format!("Answer as JSON with the key \"{key}\"."),
-        None => dice.word(&["Answer with the label only.", "Reply with one label.", "Write nothing else.", "Only the name, please.", ""]).to_string(),
+        None => dice
+            .word(&["Answer with the label only.", "Reply with one label.", "Write nothing else.", "Only the name, please.", ""])
+            .to_string(),
     };
     format!("{intro}{body}{list}{end}").trim_end().to_string()
 }

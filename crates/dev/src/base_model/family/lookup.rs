@@ -22,7 +22,11 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
     let mut chat = Chat::default();
     let in_system = dice.chance(50);
     if in_system {
-        chat.system = format!("You are {}. {}\n{context}", world.agent, dice.word(&["Use this:", "Known facts:", "Answer from the list.", "Records:"]));
+        chat.system = format!(
+            "You are {}. {}\n{context}",
+            world.agent,
+            dice.word(&["Use this:", "Known facts:", "Answer from the list.", "Records:"])
+        );
     }
     let short = dice.chance(50);
     for round in 0..dice.between(1, 4) {

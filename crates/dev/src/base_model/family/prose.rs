@@ -24,7 +24,8 @@ fn note(dice: &mut Dice, world: &World) -> Document {
 fn talk(dice: &mut Dice, world: &World) -> Document {
     let mut chat = Chat::default();
     if dice.chance(60) {
-        chat.system = format!("You are {}. {}", world.agent, dice.word(&["Be short.", "Be kind.", "Answer in one sentence.", "Help people."]));
+        chat.system =
+            format!("You are {}. {}", world.agent, dice.word(&["Be short.", "Be kind.", "Answer in one sentence.", "Help people."]));
     }
     let intents: Vec<_> = world.intents.keys().cloned().collect();
     let name = values::text(dice, Kind::Name);
@@ -43,7 +44,8 @@ fn talk(dice: &mut Dice, world: &World) -> Document {
         chat.exchange(format!("Good. Can you be there at {time}?"), format!("Yes, {name}, at {time}. {}", world.remark(dice)));
     }
     if dice.chance(40) {
-        let (bye, answer) = *dice.pick(&[("Thanks!", "You are welcome, "), ("That is all.", "Goodbye, "), ("Great, bye.", "Have a nice day, ")]);
+        let (bye, answer) =
+            *dice.pick(&[("Thanks!", "You are welcome, "), ("That is all.", "Goodbye, "), ("Great, bye.", "Have a nice day, ")]);
         chat.exchange(bye, format!("{answer}{name}."));
     }
     chat.document()

@@ -27,7 +27,10 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
         if dice.chance(10) {
             let Some(missing) = record.fields.last().map(Field::words) else { continue };
             let request = request(dice, world, tool, &record, &[record.fields[record.fields.len() - 1].name.clone()]);
-            chat.exchange(request, format!("{} the {missing}?", dice.word(&["What is", "Please tell me: what is", "I still need to know, what is"])));
+            chat.exchange(
+                request,
+                format!("{} the {missing}?", dice.word(&["What is", "Please tell me: what is", "I still need to know, what is"])),
+            );
             continue;
         }
         chat.turns.push(Turn::User(request(dice, world, tool, &record, &[])));
@@ -40,7 +43,13 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
 }
 
 fn system(dice: &mut Dice, world: &World) -> String {
-    let rule = dice.word(&["Call a function when it helps.", "Use the functions.", "Do what the user wants with one call.", "Never guess a value.", ""]);
+    let rule = dice.word(&[
+        "Call a function when it helps.",
+        "Use the functions.",
+        "Do what the user wants with one call.",
+        "Never guess a value.",
+        "",
+    ]);
     match dice.below(4) {
         0 => String::new(),
         1 => format!("You are {}. {rule}", world.agent),
@@ -54,7 +63,11 @@ fn system(dice: &mut Dice, world: &World) -> String {
 fn tool(dice: &mut Dice, world: &World) -> Tool {
     let n = dice.weighted(&[4, 4, 3, 2]) + 1;
     let mut record = Record::draw(dice, world, n);
-    let verb = if dice.chance(40) { world.verb(dice) } else { dice.word(&["get", "find", "add", "set", "send", "list", "start", "check", "close", "update"]).to_string() };
+    let verb = if dice.chance(40) {
+        world.verb(dice)
+    } else {
+        dice.word(&["get", "find", "add", "set", "send", "list", "start", "check", "close", "update"]).to_string()
+    };
     if dice.chance(50) {
         record.thing = world.noun(dice);
     }
