@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub fn luhn(text: &str) -> bool {
     let digits = text.chars().rev().filter_map(|c| c.to_digit(10));
     let sum: u32 = digits.enumerate().map(|(i, d)| if i % 2 == 1 { d * 2 / 10 + d * 2 % 10 } else { d }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Whether the digits are a card number: a known issuer range, its length, and Luhn's check.

@@ -69,8 +69,8 @@ pub fn bounded(text: &str, range: &std::ops::Range<usize>, target: &Target) -> b
     let front = escape || !before.is_some_and(char::is_alphanumeric);
     let back = if target.stem { !after.is_some_and(char::is_alphabetic) } else { !after.is_some_and(char::is_alphanumeric) };
     let joined = |c: Option<char>| c.is_some_and(|c| matches!(c, '-' | '_' | '.' | '/' | '#' | '$' | '€'));
-    let zip = target.class != Class::Zip
-        || !joined(before) && !(joined(after) && text[range.end..].chars().nth(1).is_some_and(char::is_alphanumeric));
+    let beyond = || text[range.end..].chars().nth(1).is_some_and(char::is_alphanumeric);
+    let zip = target.class != Class::Zip || !(joined(before) || joined(after) && beyond());
     front && back && zip
 }
 

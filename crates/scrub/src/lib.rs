@@ -20,6 +20,7 @@ mod keys;
 mod names;
 mod residual;
 mod scrubber;
+mod shapes;
 mod surrogate;
 
 pub use class::{Class, Method, Policy};

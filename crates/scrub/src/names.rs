@@ -28,14 +28,14 @@ static DOUBTFUL: LazyLock<HashSet<&'static str>> =
 const ONE: &str = r"\p{Lu}[\p{L}'’]*\p{Ll}[\p{L}'’]*(?:-\p{Lu}[\p{L}'’]+)?";
 
 static ANNOUNCED: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    let full = format!(r"({ONE}(?:[ \t]+(?:\p{{Lu}}\.|(?:van|von|de|der|del|da|di|la|bin|al)\b|{ONE})){{1,4}})");
+    let full = format!(r"({ONE}(?:[ \t]+(?:\p{{Lu}}\.|(?:van|von|de|der|del|da|di|la|bin|al)(?-u:\b)|{ONE})){{1,4}})");
     let some = format!(r"({ONE}(?:[ \t]+(?:\p{{Lu}}\.|{ONE})){{0,3}})");
     [
-        format!(r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Mme|Señora?)\.?[ \t]+{some}"),
-        format!(r"(?i:\bmy (?:full )?name is|\bmy name[’']s|\bname's|\bI am called|\bon behalf of|\bsigned by)[ \t]+{some}"),
-        format!(r"(?i:\bthis is|\bI am|\bI'm|\bI’m|\bspeaking with|\bspoke (?:to|with)|\bdear|\bhello|\bhi|\battn\.?:?)[ \t]+{full}"),
-        format!(r"(?i:\b(?:customer|client|patient|passenger|guest|contact|recipient|sender|applicant|employee|member|card to|addressed to)s?)(?:[ \t]+name)?:?[ \t]+{full}"),
-        format!(r"(?i:\b(?:(?:full|first|last|middle|family|given|sur)[ _-]?name|name|passenger|attention))[ \t]*[:=][ \t]*{some}"),
+        format!(r"(?-u:\b)(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Mme|Señora?)\.?[ \t]+{some}"),
+        format!(r"(?i:(?-u:\b)my (?:full )?name is|(?-u:\b)my name[’']s|(?-u:\b)name's|(?-u:\b)I am called|(?-u:\b)on behalf of|(?-u:\b)signed by)[ \t]+{some}"),
+        format!(r"(?i:(?-u:\b)this is|(?-u:\b)I am|(?-u:\b)I'm|(?-u:\b)I’m|(?-u:\b)speaking with|(?-u:\b)spoke (?:to|with)|(?-u:\b)dear|(?-u:\b)hello|(?-u:\b)hi|(?-u:\b)attn\.?:?)[ \t]+{full}"),
+        format!(r"(?i:(?-u:\b)(?:customer|client|patient|passenger|guest|contact|recipient|sender|applicant|employee|member|card to|addressed to)s?)(?:[ \t]+name)?:?[ \t]+{full}"),
+        format!(r"(?i:(?-u:\b)(?:(?:full|first|last|middle|family|given|sur)[ _-]?name|name|passenger|attention))[ \t]*[:=][ \t]*{some}"),
         format!(
             r"(?i:(?:regards|wishes|sincerely|truly|faithfully|yours|cheers|thanks|thank you|best|love|greetings|grüßen|cordialement))[,!.]?[ \t]*\n+[ \t]*{some}[ \t]*(?:\n|$)"
         ),

@@ -111,7 +111,7 @@ fn keys_speak_and_what_they_say_holds_everywhere() {
     assert_eq!(call.arguments["passengers"][0]["dob"], new["dob"]);
     assert!(call.arguments["user_id"].as_str().is_some_and(|id| id.starts_with(&first.to_lowercase())));
     assert!(done.calls[1].request.last_user().contains(first));
-    assert_eq!(done.calls[0].request.first_user().contains(&first.to_lowercase()), true);
+    assert!(done.calls[0].request.first_user().contains(&first.to_lowercase()));
     assert!(done.counts.keys().any(|(class, _)| *class == Class::Name));
 }
 
