@@ -41,6 +41,7 @@ pub fn command(context: &Context, args: &CollectArgs) -> anyhow::Result<ExitCode
         summary.accepted = counter.0;
         return print(context, &summary);
     }
+    inputs(&args.paths)?;
     let mut store = context.create_or_open()?;
     let summary = step(context, &mut store, &args.paths, format)?;
     print(context, &summary)
@@ -166,7 +167,10 @@ impl<R: Read> Read for Watched<'_, R> {
 }
 
 /// The files of all paths, folders walked in order of names.
-fn inputs(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// When a path does not exist, so that a typing error makes no store.
+pub fn inputs(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.as_os_str() != "-" && !path.exists() {

@@ -8,7 +8,7 @@ use record::{Adapter, Call, Clean, Task};
 use store::Store;
 
 use crate::cli::{ExportArgs, Exported};
-use crate::commands::gates::{self, put};
+use crate::commands::gates::put;
 use crate::context::Context;
 use crate::error::hinted;
 use crate::models::Base;
@@ -65,7 +65,7 @@ fn merged(context: &Context, store: &Store, task: &Task, folder: &Path) -> anyho
     let base = Base::named(context, &adapter.model)?;
     let weights = base.merged(&store.artifact_folder(&adapter.folder)?)?;
     for (name, bytes) in base.files(&weights)? {
-        gates::put(&folder.join(&name), &bytes, false)?;
+        put(&folder.join(&name), &bytes, false)?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub fn command(context: &Context, args: &RunArgs) -> anyhow::Result<ExitCode> {
         base.config()?;
         base.chat()?;
     }
+    collect::inputs(&args.paths)?;
     let mut store = context.create_or_open()?;
     if !args.paths.is_empty() {
         collect::step(context, &mut store, &args.paths, args.input_format.as_deref())?;

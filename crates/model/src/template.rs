@@ -6,8 +6,8 @@ mod python;
 
 use std::path::Path;
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, ErrorKind, Value as Jinja, context};
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, ErrorKind, Output, State, Value as Jinja, context};
 use record::{Message, Request, Time};
 use serde_json::{Map, Value};
 
@@ -35,6 +35,7 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(print);
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", |text: String| -> Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
@@ -155,6 +156,17 @@ fn specials(config: &Value) -> Map<String, Value> {
         Some((key.clone(), Value::from(text)))
     });
     texts.collect()
+}
+
+/// Prints a value as Python does where that differs: `True`, `None`, `1e-05`.
+fn print(out: &mut Output, state: &State, value: &Jinja) -> Result<(), minijinja::Error> {
+    let text = match value.kind() {
+        ValueKind::None => "None".to_owned(),
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
+        ValueKind::Number if !value.is_integer() => python::float(f64::try_from(value.clone())?),
+        _ => return minijinja::escape_formatter(out, state, value),
+    };
+    out.write_str(&text).map_err(minijinja::Error::from)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands keyword arguments over by value")]

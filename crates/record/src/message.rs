@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn text_parts_are_joined() {
-        let value = json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]});
+        let value =
+            json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]});
         assert_eq!(Message(&value).text(), "a\nb");
     }
 }

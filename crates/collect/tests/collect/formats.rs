@@ -115,7 +115,7 @@ fn what_cannot_be_taken_says_where_and_why() {
         "2 [request.messages[0].content] it is a number, expected text or a list of parts",
         "3 [request.messages] the list is empty",
         "4 [response.error] the call failed: rate limit",
-        "5 [response] the row has a request and no answer",
+        "5 [response] there is none",
         "6 [response.choices[0].message] the answer holds neither text nor tool calls",
         "7 [response.choices[0].delta] it is one piece of a streamed answer",
         "8 [latency_ms] it is `-1`, expected a number from 0",

@@ -34,10 +34,10 @@ impl Document {
     /// Puts a text before the system message's own, if there is one.
     pub fn preface(&mut self, text: &str) {
         const OPEN: &str = "<|im_start|>system\n";
-        if let Some(piece) = self.0.first_mut() {
-            if let Some(rest) = piece.text.strip_prefix(OPEN) {
-                piece.text = format!("{OPEN}{text}\n\n{rest}");
-            }
+        if let Some(piece) = self.0.first_mut()
+            && let Some(rest) = piece.text.strip_prefix(OPEN)
+        {
+            piece.text = format!("{OPEN}{text}\n\n{rest}");
         }
     }
 

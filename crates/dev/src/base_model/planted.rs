@@ -68,8 +68,8 @@ fn look_back(model: &TrainModel) -> Result<()> {
     }
     for i in 0..MARK {
         values.add(i, OWN + i, 1.0);
-        for back in 0..2 {
-            out.add(BACK[back] + i, back * HEAD + i, 1.25);
+        for (back, place) in BACK.iter().enumerate() {
+            out.add(place + i, back * HEAD + i, 1.25);
         }
     }
     [keys, queries, values, out].into_iter().try_for_each(|matrix| matrix.set(model))

@@ -80,7 +80,7 @@ fn string(text: &str) -> String {
 }
 
 /// The shortest digits that read back the same, in Python's choice of notation: exponents below 1e-4 and from 1e16.
-fn float(value: f64) -> String {
+pub(super) fn float(value: f64) -> String {
     let short = format!("{value:e}");
     let (digits, exponent) = short.split_once('e').unwrap_or((&short, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();

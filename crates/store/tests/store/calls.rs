@@ -52,7 +52,8 @@ fn the_same_calls_again_add_nothing() {
     let mut store = new_store(folder.path());
     let mut calls = interleaved(5);
     calls.push(calls[0].clone());
-    let reject = |line| Reject { file: "f".into(), line, field: String::new(), problem: "bad".into(), cure: "fix".into(), row: Some("{".into()) };
+    let reject =
+        |line| Reject { file: "f".into(), line, field: String::new(), problem: "bad".into(), cure: "fix".into(), row: Some("{".into()) };
     let recorded = store.append(&calls, &[reject(1), reject(1), reject(2)]).expect("append");
     assert_eq!((recorded.accepted, recorded.duplicate, recorded.rejected), (10, 1, 2));
     let before = store.counts().expect("counts");
@@ -117,7 +118,8 @@ fn tasks_are_noted_and_counted() {
     assert!((route.cost_usd - 0.75).abs() < 1e-9);
     assert_eq!((stats[1].task.as_deref(), stats[1].calls), (None, 3));
     assert_eq!(store.task_of("a:1").expect("task"), Some(task.clone()));
-    let of_task: Vec<_> = store.clean_calls_of(&task).expect("calls").flat_map(|b| b.expect("a batch")).map(|c| c.source_id.clone()).collect();
+    let of_task: Vec<_> =
+        store.clean_calls_of(&task).expect("calls").flat_map(|b| b.expect("a batch")).map(|c| c.source_id.clone()).collect();
     assert_eq!(of_task, ["a:0", "a:1", "b:2"]);
     assert_eq!(store.frame().expect("frame").height(), 6);
 }

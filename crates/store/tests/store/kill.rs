@@ -79,5 +79,8 @@ fn a_torn_or_foreign_file_is_told() {
     file.write_all(&[b'x'; 9000]).expect("written");
     assert!(matches!(open(), Err(store::Error::Damaged { .. })));
     let other = tempfile::tempdir().expect("a folder");
-    assert!(matches!(Store::open(&other.path().join("none.db"), Keys::load(other.path()).expect("keys"), fixed_clock), Err(store::Error::NotFound(_))));
+    assert!(matches!(
+        Store::open(&other.path().join("none.db"), Keys::load(other.path()).expect("keys"), fixed_clock),
+        Err(store::Error::NotFound(_))
+    ));
 }

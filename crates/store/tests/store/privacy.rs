@@ -23,7 +23,14 @@ fn bytes_below(folder: &Path) -> Vec<u8> {
 fn no_personal_byte_reaches_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = new_store(folder.path());
-    let reject = Reject { file: "/home/planted-user/log".into(), line: 3, field: String::new(), problem: "p".into(), cure: String::new(), row: Some("planted-row".into()) };
+    let reject = Reject {
+        file: "/home/planted-user/log".into(),
+        line: 3,
+        field: String::new(),
+        problem: "p".into(),
+        cure: String::new(),
+        row: Some("planted-row".into()),
+    };
     let mut calls = vec![call("planted-conversation", 0), call("planted-conversation", 1)];
     calls[0].request.0["messages"][0]["content"] = "planted-body".into();
     store.append(&calls, &[reject]).expect("append");
@@ -38,7 +45,9 @@ fn no_personal_byte_reaches_the_disk() {
         assert!(disk.len() > 10_000);
         let origin = std::fs::read_to_string(folder.path().join("keys/collector.key")).expect("the key");
         let secret = origin.lines().find_map(|line| line.strip_prefix("origin ")).expect("the secret");
-        for planted in ["tenant-of-planted-origin", "planted-conversation", "planted-body", "planted-user", "planted-row", "AGE-SECRET", secret] {
+        for planted in
+            ["tenant-of-planted-origin", "planted-conversation", "planted-body", "planted-user", "planted-row", "AGE-SECRET", secret]
+        {
             assert!(!disk.windows(planted.len()).any(|window| window == planted.as_bytes()), "{planted} is on the disk");
         }
         drop(open);
@@ -84,7 +93,8 @@ fn a_role_reads_what_its_key_opens_and_no_more() {
     drop(trainer);
 
     let auditor = with(folder.path(), &[Role::Auditor]);
-    let trail: Vec<_> = auditor.trail().expect("the trail").into_iter().map(|(_, entry)| format!("{} {}", entry.action, entry.kind)).collect();
+    let trail: Vec<_> =
+        auditor.trail().expect("the trail").into_iter().map(|(_, entry)| format!("{} {}", entry.action, entry.kind)).collect();
     assert_eq!(trail, ["wrote raw", "read raw", "wrote clean", "read clean", "read clean"]);
     missing(auditor.clean_calls().map(|_| ()), Role::Trainer);
     assert!(auditor.verify().expect("verify").trail_read);

@@ -14,8 +14,8 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
     let form = form(dice, world, &first);
     let shown = dice.chance(60);
     let json = dice.chance(25);
-    let mut chat = Chat::default();
-    chat.system = if shown { shown_instruction(dice, world, &form) } else { hidden_instruction(dice, world, &first) };
+    let system = if shown { shown_instruction(dice, world, &form) } else { hidden_instruction(dice, world, &first) };
+    let mut chat = Chat { system, ..Chat::default() };
     let rounds = if shown { dice.between(1, 3) } else { dice.between(2, 4) };
     for round in 0..rounds {
         let record = if round == 0 { first.clone() } else { first.again(dice) };
@@ -63,7 +63,7 @@ fn form(dice: &mut Dice, world: &World, record: &Record) -> String {
     }
     match dice.below(4) {
         0 => {
-            parts.push(dice.word(&["Goodbye.", "See you soon.", "Have a nice day.", "Please write again.", "Yours, the team"]).to_string())
+            parts.push(dice.word(&["Goodbye.", "See you soon.", "Have a nice day.", "Please write again.", "Yours, the team"]).to_string());
         }
         1 => parts.push(world.expand(dice, "Please {verb} the {noun}.")),
         _ => {}
