@@ -35,7 +35,9 @@ pub fn targets(found: &BTreeSet<(Class, String)>, keep: &BTreeSet<String>) -> Ve
             }
         };
         if *class != Class::Name {
-            if value.chars().count() >= 4 {
+            // A password may be a plain word, which elsewhere is only a word.
+            let word = *class == Class::Password && !(value.len() >= 8 && value.bytes().any(|b| b.is_ascii_digit()));
+            if value.chars().count() >= 4 && !word {
                 add(value.clone(), false);
             }
             continue;

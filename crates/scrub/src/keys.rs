@@ -35,7 +35,7 @@ const STREETS: &str = "street streetaddress streetname street1 street2 address1 
     homeaddress billingaddress shippingaddress deliveryaddress address";
 const ZIPS: &str = "zip zipcode postalcode postcode postalzip";
 const BIRTHS: &str = "dob dateofbirth birthdate birthday birthdt";
-const SECRETS: &str = "password passwd pwd passphrase secret clientsecret apikey accesstoken refreshtoken authtoken idtoken sessiontoken authorization privatekey \
+const SECRETS: &str = "password passwd pwd passphrase clientsecret apikey accesstoken refreshtoken authtoken idtoken sessiontoken authorization privatekey \
     secretkey secretaccesskey xapikey bearertoken";
 const USERS: &str = "userid username login userlogin screenname";
 const PEOPLE: &str = "user customer client person people passenger patient contact recipient sender employee guest member owner author holder traveler traveller buyer \
