@@ -15,6 +15,7 @@ mod read;
 mod record_row;
 mod row;
 mod source;
+mod stream;
 
 pub use format::Format;
 pub use read::{Collect, Collected, Error, FormatCount};
