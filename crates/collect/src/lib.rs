@@ -15,7 +15,6 @@ mod read;
 mod record_row;
 mod row;
 mod source;
-mod stream;
 
 pub use format::Format;
 pub use read::{Collect, Collected, Error, FormatCount};

@@ -166,22 +166,3 @@ fn what_collect_writes_it_reads_back_unchanged() {
         assert_eq!(read(lines.as_bytes()).0.calls, first.calls, "{name}");
     }
 }
-
-#[test]
-fn streamed_answers_are_put_together() {
-    let (memory, counts) = read(&fixture("streams.jsonl"));
-    assert_eq!((counts.formats["openai"].calls, counts.formats["anthropic"].calls), (2, 1));
-    let [chat, claude, text] = &memory.calls[..] else { panic!("three calls") };
-    let call = |id: &str, name: &str, arguments| ToolCall { id: id.into(), name: name.into(), arguments };
-    assert_eq!(chat.response.tool_calls(), [call("t1", "route", json!({"team": 1})), call("t2", "look", json!({}))]);
-    assert_eq!((chat.response.text().as_str(), chat.response.finish_reason(), chat.model()), ("Hello", Some("tool_calls"), "m-1"));
-    assert_eq!(chat.response.usage(), Usage { prompt: Some(5), completion: Some(7), cached: None });
-    assert_eq!(chat.timestamp, Some(Time(1_760_000_000_000)));
-    assert_eq!(claude.response.tool_calls(), [call("t", "route", json!({"team": 1}))]);
-    assert_eq!((claude.response.text().as_str(), claude.response.finish_reason()), ("Hello", Some("tool_calls")));
-    assert_eq!(claude.response.usage(), Usage { prompt: Some(4), completion: Some(12), cached: Some(0) });
-    assert_eq!(text.response.text(), "{\"city\":\"Oslo\"}", "JSON that is no reply is the answer itself");
-    assert_eq!(text.tags["tags"], json!(["a"]));
-    let problems: Vec<_> = memory.rejects.iter().map(|reject| reject.problem.as_str()).collect();
-    assert_eq!(problems, ["the streamed answer is cut off", "the call failed: overloaded"]);
-}
