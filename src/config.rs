@@ -26,7 +26,7 @@ pub struct Config {
     pub prices: Option<PathBuf>,
     /// Folder of a MiniLM or BERT model for embeddings; none means the built-in embedder.
     pub embedder: Option<PathBuf>,
-    /// Where models run: `cpu` or `cuda:0`.
+    /// Where models are trained and calls embedded: `cpu`, or `cuda:0` in a build with `--features cuda`. Answers are generated on the CPU.
     pub device: Device,
     /// How conversations are shared out.
     pub split: Shares,

@@ -28,7 +28,8 @@ pub struct Base {
     pub name: String,
     /// Where it lies; none for the built-in one.
     pub folder: Option<PathBuf>,
-    device: Device,
+    /// Where it is trained. It answers on the CPU.
+    pub device: Device,
 }
 
 impl Base {
@@ -96,25 +97,25 @@ impl Base {
         })
     }
 
-    /// Weights in f32.
+    /// Weights in f32, on the CPU.
     ///
     /// # Errors
     /// When a file is missing or damaged.
     pub fn weights(&self) -> anyhow::Result<Weights> {
         let loaded = match &self.folder {
-            Some(folder) => Weights::load(folder, DType::F32, &self.device),
-            None => Weights::from_bytes(WEIGHTS, DType::F32, &self.device),
+            Some(folder) => Weights::load(folder, DType::F32, &Device::Cpu),
+            None => Weights::from_bytes(WEIGHTS, DType::F32, &Device::Cpu),
         };
         loaded.with_context(|| format!("cannot load the model `{}`", self.name))
     }
 
-    /// The model as a predictor, with an adapter folder merged in if one is given.
+    /// The model as a predictor on the CPU, with an adapter folder merged in if one is given.
     ///
     /// # Errors
     /// When a file is missing, damaged, or the adapter is of another model.
     pub fn predictor(&self, adapter: Option<&Path>, settings: Settings) -> anyhow::Result<LocalModel> {
         let name = if adapter.is_some() { format!("{} + adapter", self.name) } else { self.name.clone() };
-        Ok(LocalModel::new(&name, &self.config()?, self.weights()?, self.chat()?, adapter, &self.device, settings)?)
+        Ok(LocalModel::new(&name, &self.config()?, self.weights()?, self.chat()?, adapter, &Device::Cpu, settings)?)
     }
 
     /// The weights with an adapter folder merged into them.

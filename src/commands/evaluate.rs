@@ -102,6 +102,9 @@ pub fn step(
     trained: &[Trained],
 ) -> anyhow::Result<Vec<Evaluated>> {
     let mut all = Vec::new();
+    if context.config.device.0 != "cpu" {
+        context.ui.status("evaluate  answers are generated on the CPU; `device` is where models are trained");
+    }
     for task in tasks {
         let own: Vec<_> = trained.iter().filter(|t| t.adapter.task == task.task).collect();
         let one = Judge::new(context, store, task)?.trained(&own, candidates).with_context(|| format!("cannot judge `{}`", task.name))?;

@@ -107,7 +107,7 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     if let Some(value) = store.unit_value(&unit)? {
         return Ok(Some(serde_json::from_value(value)?));
     }
-    let learner = TrainModel::new(&config, &weights, settings.trainable(), settings.seed)?;
+    let learner = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
     if let Some(folder) = &settings.init_adapter {
         let path = std::path::Path::new(folder).join(finetune::ADAPTER_WEIGHTS);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;

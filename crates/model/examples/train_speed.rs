@@ -1,6 +1,7 @@
 //! Speed of training on this machine: tokens a second, and the share of what a large matrix product reaches.
 //!
-//! `cargo run --release -p model --example train_speed -- nano full`, or `smollm lora`; then sequences, length and rounds.
+//! `cargo run --release -p model --example train_speed -- nano full`, or `smollm lora`; then sequences, length, rounds and
+//! device (`cuda:0` with `--features cuda`).
 #![expect(clippy::print_stdout, reason = "its purpose is to print")]
 use std::time::Instant;
 
@@ -34,14 +35,16 @@ fn work(c: &Config, full: bool, length: usize) -> f64 {
     (linear * if full { 6 } else { 4 } + attention * 14) as f64
 }
 
-/// Rate of a square product on as many threads as training uses, in multiplications and additions a second.
-fn peak() -> Result<f64, Failure> {
-    let a = Tensor::ones((1024, 1024), DType::F32, &Device::Cpu)?;
+/// Rate of a square product on the device, on as many threads as training uses, in multiplications and additions a second.
+fn peak(device: &Device) -> Result<f64, Failure> {
+    let a = Tensor::ones((1024, 1024), DType::F32, device)?;
     drop(a.matmul(&a)?);
+    device.synchronize()?;
     let begin = Instant::now();
     for _ in 0..20 {
         drop(a.matmul(&a)?);
     }
+    device.synchronize()?;
     Ok(20.0 * 2.0 * 1024_f64.powi(3) / begin.elapsed().as_secs_f64())
 }
 
@@ -51,8 +54,9 @@ fn main() -> Result<(), Failure> {
     let name = arguments.first().map_or("nano", String::as_str);
     let full = arguments.get(1).is_none_or(|kind| kind == "full");
     let (count, length, rounds) = (number(2, 16)?, number(3, 512)?, number(4, 5)?);
+    let device = model::device(arguments.get(5).map_or("cpu", String::as_str))?;
     let config = config(name)?;
-    let mut model = TrainModel::random(&config, 0, DType::F32, &Device::Cpu)?;
+    let mut model = TrainModel::random(&config, 0, DType::F32, &device)?;
     if !full {
         model = TrainModel::new(&config, &Weights { tensors: model.merged()? }, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
     }
@@ -71,7 +75,7 @@ fn main() -> Result<(), Failure> {
         model.loss_and_gradients(&batch)?;
     }
     let rate = (count * length * rounds) as f64 / begin.elapsed().as_secs_f64();
-    let (reached, peak) = (rate * work(&config, full, length), peak()?);
+    let (reached, peak) = (rate * work(&config, full, length), peak(&device)?);
     println!("{rate:.0} tokens/s, {:.1} GFLOP/s of {:.1}: {:.0} %", reached / 1e9, peak / 1e9, 100.0 * reached / peak);
     Ok(())
 }

@@ -74,6 +74,15 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// The same tensors on another device; those that lie there already are shared.
+    ///
+    /// # Errors
+    /// When the device has no room for them.
+    pub fn to_device(&self, device: &Device) -> Result<Self, Error> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_device(device)?)));
+        Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
+    }
+
     /// Identity of the weights: a hash of names, shapes and values. The same model stored as f32, or as bf16 or f16
     /// that the f32 values came from, has the same one.
     ///

@@ -74,6 +74,11 @@ impl<F: Float> Rotations<F> {
         Self { cos: table(f64::cos), sin: table(f64::sin), half: frequencies.len() }
     }
 
+    /// Cosines and sines, position after position.
+    pub fn into_parts(self) -> (Vec<F>, Vec<F>) {
+        (self.cos, self.sin)
+    }
+
     /// Turns the first `heads` heads of each row (`stride` apart) by its position; `back` turns the other way, which is the
     /// gradient because a rotation's inverse is its transpose. Su et al. 2021, arXiv 2104.09864, half-split pairs.
     pub fn turn(&self, rows: &mut [F], stride: usize, heads: usize, positions: &[usize], back: bool) {

@@ -4,9 +4,6 @@ use super::Sequence;
 use super::attention::Segment;
 use crate::Error;
 
-/// Rows of a pack, unless one sequence alone has more: enough for full speed of the products, few enough for the cache.
-const PACK: usize = 1024;
-
 /// A row that must predict a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scored {
@@ -42,8 +39,9 @@ impl Pack {
     }
 }
 
-/// Cuts a batch, in its order, into at most `shards` lists of packs of about equal numbers of tokens.
-pub(super) fn plan(batch: &[Sequence], shards: usize) -> Vec<Vec<Pack>> {
+/// Cuts a batch, in its order, into at most `shards` lists of packs of about equal numbers of tokens. A pack has at most `rows`
+/// rows, unless one sequence alone has more.
+pub(super) fn plan(batch: &[Sequence], shards: usize, rows: usize) -> Vec<Vec<Pack>> {
     let total: usize = batch.iter().map(|s| s.tokens.len()).sum();
     let mut plan: Vec<Vec<Pack>> = vec![Vec::new(); shards];
     let mut before = 0;
@@ -52,7 +50,7 @@ pub(super) fn plan(batch: &[Sequence], shards: usize) -> Vec<Vec<Pack>> {
         let middle = before + sequence.tokens.len() / 2;
         let shard = &mut plan[(middle * shards / total.max(1)).min(shards - 1)];
         match shard.last_mut() {
-            Some(pack) if pack.tokens.len() + sequence.tokens.len() <= PACK => pack.push(sequence),
+            Some(pack) if pack.tokens.len() + sequence.tokens.len() <= rows => pack.push(sequence),
             _ => {
                 let mut pack = Pack::default();
                 pack.push(sequence);
@@ -98,7 +96,7 @@ mod tests {
     fn every_row_lands_in_exactly_one_pack() {
         let batch: Vec<_> = [5, 700, 400, 1, 3000, 20, 30].map(sequence).into();
         for shards in [1, 2, 8] {
-            let plan = plan(&batch, shards);
+            let plan = plan(&batch, shards, 1024);
             let packs: Vec<_> = plan.iter().flatten().collect();
             assert!(plan.len() <= shards);
             assert_eq!(packs.iter().map(|p| p.tokens.len()).sum::<usize>(), 4156);

@@ -1,8 +1,8 @@
 //! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for the Llama family.
 //!
 //! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, no
-//! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Knows no optimiser,
-//! no schedule and no data; CPU only.
+//! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Weights that lie on another
+//! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
 mod attention;
 #[cfg(test)]
 mod differences;
@@ -16,6 +16,7 @@ pub(crate) mod matmul;
 mod parameters;
 mod pass;
 mod start;
+mod tensors;
 pub(crate) mod vector;
 
 use std::collections::BTreeMap;
@@ -75,31 +76,34 @@ pub struct TrainModel {
     engine: Engine,
 }
 
-/// The frozen parameters, in the type that is computed in.
+/// What computes, with its copy of the frozen parameters.
 #[derive(Debug)]
 enum Engine {
+    /// By kernels on slices, on the CPU, in the type of the weights.
     F32(Decoder<f32>, Rooms<f32>),
     F64(Decoder<f64>, Rooms<f64>),
+    /// By candle's tensor operations, on the device of the weights.
+    Tensors,
 }
 
 impl TrainModel {
-    /// A model to train from `weights` (f32, or f64 for exact tests). LoRA begins as PEFT does: A uniform in ±1/√inputs, drawn
-    /// from `seed`, and B zero, so that the first loss is the base model's.
+    /// A model to train from `weights` (f32, or f64 for exact tests), on the device where they lie. LoRA begins as PEFT does: A
+    /// uniform in ±1/√inputs, drawn from `seed`, and B zero, so that the first loss is the base model's.
     ///
     /// # Errors
-    /// When a weight is missing or misshapen, the rank is 0, or the type or device cannot be trained on.
+    /// When a weight is missing or misshapen, the rank is 0, or the type cannot be trained on.
     pub fn new(config: &Config, weights: &Weights, trainable: Trainable, seed: u64) -> Result<Self, Error> {
+        let slices = weights.tensors.values().all(|tensor| tensor.device().is_cpu());
+        Self::with_engine(config, weights, trainable, seed, slices)
+    }
+
+    /// [`TrainModel::new`] with a choice of engine, so that the one for other devices can be tested on the CPU.
+    fn with_engine(config: &Config, weights: &Weights, trainable: Trainable, seed: u64, slices: bool) -> Result<Self, Error> {
         let all = base_entries(config);
         let base = all.iter().map(|entry| Ok((entry.name.clone(), weights.get(&entry.name, &entry.shape)?.clone())));
         let base = Weights { tensors: base.collect::<Result<_, Error>>()? };
         let first = &base.tensors["model.embed_tokens.weight"];
         let (dtype, device) = (first.dtype(), first.device());
-        if !device.is_cpu() {
-            return Err(Error::Device {
-                name: format!("{:?}", device.location()),
-                cause: "training runs on the CPU alone so far".to_owned(),
-            });
-        }
         let (entries, frozen, variables) = match trainable {
             Trainable::Full => {
                 let variables = base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(tensor)?)));
@@ -110,11 +114,12 @@ impl TrainModel {
             }
             Trainable::Lora { rank, .. } => {
                 let entries = adapter_entries(config, rank);
-                let variables = start::adapters(&entries, seed, dtype)?;
+                let variables = start::adapters(&entries, seed, dtype, device)?;
                 (entries, all, variables)
             }
         };
         let engine = match dtype {
+            DType::F32 | DType::F64 if !slices => Engine::Tensors,
             DType::F32 => Engine::F32(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
             DType::F64 => Engine::F64(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
             other => {
@@ -128,7 +133,7 @@ impl TrainModel {
     /// √(2 · layers) (Radford et al. 2019), gains 1, biases 0.
     ///
     /// # Errors
-    /// When the type or device cannot be trained on.
+    /// When the type cannot be trained on.
     pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, Error> {
         let tensors = start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)?;
         Self::new(config, &Weights { tensors }, Trainable::Full, seed)
@@ -153,7 +158,7 @@ impl TrainModel {
         self.trainable
     }
 
-    /// Loss of a batch and the gradient of every parameter.
+    /// Loss of a batch and the gradient of every parameter, of its type and on its device.
     ///
     /// # Errors
     /// When a sequence is malformed; the error says which.
@@ -162,6 +167,7 @@ impl TrainModel {
         match &self.engine {
             Engine::F32(frozen, rooms) => self.gradients(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.gradients(frozen, rooms, batch),
+            Engine::Tensors => Ok(self.tensors().loss_and_gradients(batch)?),
         }
     }
 
@@ -174,6 +180,7 @@ impl TrainModel {
         match &self.engine {
             Engine::F32(frozen, rooms) => self.forward(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.forward(frozen, rooms, batch),
+            Engine::Tensors => Ok(self.tensors().loss(batch)?),
         }
     }
 
@@ -211,6 +218,10 @@ impl TrainModel {
             entry.load(&mut decoder, self.variables[&entry.name].as_tensor())?;
         }
         Ok(decoder)
+    }
+
+    fn tensors(&self) -> tensors::Pass<'_> {
+        tensors::Pass::new(&self.config, &self.base.tensors, &self.variables, self.adapter().1)
     }
 
     fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {

@@ -17,6 +17,9 @@ use crate::Config;
 /// Most shards of a batch. A constant, because the sums of gradients must not depend on the machine.
 const SHARDS: usize = 8;
 
+/// Rows of a pack, unless one sequence alone has more: enough for full speed of the products, few enough for the cache.
+const PACK: usize = 1024;
+
 /// Gradient elements over all shards, above which fewer shards are made.
 const GRADIENT_ELEMENTS: usize = 1 << 30;
 
@@ -75,7 +78,7 @@ impl<'a, F: Float> Pass<'a, F> {
 
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Loss {
-        let shards = plan(batch, SHARDS);
+        let shards = plan(batch, SHARDS, PACK);
         let sums: Vec<f64> =
             shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
         Loss { sum: sums.iter().sum(), weight: weight(batch) }
@@ -86,7 +89,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
         let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let mut shards: Vec<(f64, Decoder<F>)> = plan(batch, count)
+        let mut shards: Vec<(f64, Decoder<F>)> = plan(batch, count, PACK)
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
@@ -161,7 +164,8 @@ impl<'a, F: Float> Pass<'a, F> {
     }
 }
 
-fn weight(batch: &[Sequence]) -> f64 {
+/// Σ weight over the rows with a loss.
+pub(super) fn weight(batch: &[Sequence]) -> f64 {
     batch.iter().map(|s| f64::from(s.weight) * s.targets.iter().flatten().count() as f64).sum()
 }
 

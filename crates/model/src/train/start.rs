@@ -9,11 +9,11 @@ use super::parameters::Entry;
 use crate::Error;
 
 /// A (the names with `lora_A`) uniform in ±1/√inputs, B zero.
-pub(super) fn adapters(entries: &[Entry], seed: u64, dtype: DType) -> Result<BTreeMap<String, Var>, Error> {
+pub(super) fn adapters(entries: &[Entry], seed: u64, dtype: DType, device: &Device) -> Result<BTreeMap<String, Var>, Error> {
     let mut source = ChaCha8Rng::seed_from_u64(seed);
     let draw = |entry: &Entry| -> Result<_, Error> {
         let bound = if entry.name.contains(".lora_A.") { 1.0 / (entry.shape[1] as f64).sqrt() } else { 0.0 };
-        let values = tensor(entry, dtype, &Device::Cpu, || bound * (2.0 * source.random::<f64>() - 1.0))?;
+        let values = tensor(entry, dtype, device, || bound * (2.0 * source.random::<f64>() - 1.0))?;
         Ok((entry.name.clone(), Var::from_tensor(&values)?))
     };
     entries.iter().map(draw).collect()

@@ -1,0 +1,180 @@
+//! Causal attention with grouped keys as tensor operations, forward and backward, over the sequences of a pack one by one and
+//! a block of query rows at a time: scores exist for one block alone and are computed again on the way back.
+//! Knows rows of queries, keys and values, no weights.
+use std::collections::BTreeMap;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+use candle_nn::ops::softmax_last_dim;
+use candle_nn::rotary_emb::rope_thd;
+
+use crate::Config;
+use crate::train::attention::{Heads, Segment};
+use crate::train::kernels::Rotations;
+use crate::train::layout::Pack;
+use crate::train::parameters::heads;
+
+/// Query rows of a sequence that are taken at once.
+struct Block {
+    first: usize,
+    count: usize,
+    /// (count, first + count): 0 where a row may look, -∞ where it may not.
+    mask: Tensor,
+}
+
+/// Attention over one pack.
+pub(super) struct Attention {
+    heads: Heads,
+    /// (T, width / 2): cosine and sine of each row's position.
+    cos: Tensor,
+    sin: Tensor,
+    segments: Vec<Segment>,
+    /// By length of a sequence.
+    blocks: BTreeMap<usize, Vec<Block>>,
+}
+
+/// The queries, keys and values of one sequence by group: (groups, shared · len, width) where blocks are cut from
+/// (groups, shared, len, width), and (groups, len, width).
+struct Grouped {
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl Attention {
+    /// For the rows of `pack`; at most about `scores` scores exist at once.
+    pub fn new(config: &Config, pack: &Pack, dtype: DType, device: &Device, scores: usize) -> Result<Self> {
+        let heads = heads(config);
+        let longest = pack.segments.iter().map(|s| s.len).max().unwrap_or(0);
+        let (cos, sin) = table(&config.inverse_frequencies(), longest, dtype, device)?;
+        let positions: Vec<u32> = pack.positions.iter().map(|p| u32::try_from(*p).expect("a position fits 32 bits")).collect();
+        let positions = Tensor::from_vec(positions, pack.positions.len(), device)?;
+        let mut blocks = BTreeMap::new();
+        for len in pack.segments.iter().map(|s| s.len) {
+            if let std::collections::btree_map::Entry::Vacant(place) = blocks.entry(len) {
+                place.insert(cut(len, (scores / (heads.queries * len)).clamp(1, len), dtype, device)?);
+            }
+        }
+        let (cos, sin) = (cos.index_select(&positions, 0)?, sin.index_select(&positions, 0)?);
+        Ok(Self { heads, cos, sin, segments: pack.segments.clone(), blocks })
+    }
+
+    /// Turns rows (T × heads·width) by their positions; `back` turns the other way, which is the gradient because a
+    /// rotation's inverse is its transpose. Su et al. 2021, arXiv 2104.09864, half-split pairs.
+    pub fn turn(&self, x: &Tensor, back: bool) -> Result<Tensor> {
+        let (rows, columns) = x.dims2()?;
+        let width = self.heads.width;
+        let sin = if back { self.sin.neg()? } else { self.sin.clone() };
+        let x = x.contiguous()?.reshape((1, rows, columns / width, width))?;
+        rope_thd(&x, &self.cos, &sin)?.reshape((rows, columns))
+    }
+
+    /// Results (T × queries·width) of turned queries and keys, and values. Vaswani et al. 2017, arXiv 1706.03762.
+    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let mut mixed = Vec::new();
+        for segment in &self.segments {
+            let grouped = self.grouped(q, k, v, *segment)?;
+            let blocks = self.blocks[&segment.len].iter().map(|block| {
+                let (_, weights) = self.weights(&grouped, block)?;
+                self.split(&weights.matmul(&grouped.values.narrow(1, 0, block.first + block.count)?.contiguous()?)?, block.count)
+            });
+            mixed.push(self.rows(&Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 2)?)?);
+        }
+        Tensor::cat(&mixed, 0)
+    }
+
+    /// Gradients of turned queries and keys, and of values.
+    pub fn backward(&self, [q, k, v]: [&Tensor; 3], mixed: &Tensor, dmixed: &Tensor) -> Result<[Tensor; 3]> {
+        let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
+        for segment in &self.segments {
+            let grouped = self.grouped(q, k, v, *segment)?;
+            let (mixed, dmixed) = (self.groups(mixed, *segment)?, self.groups(dmixed, *segment)?);
+            let (mut dqueries, mut dkeys, mut dvalues) = (Vec::new(), Vec::new(), Vec::new());
+            for block in &self.blocks[&segment.len] {
+                let seen = block.first + block.count;
+                let (queries, weights) = self.weights(&grouped, block)?;
+                let (mixed, dmixed) = (self.take(&mixed, block)?, self.take(&dmixed, block)?);
+                let (keys, values) = (grouped.keys.narrow(1, 0, seen)?.contiguous()?, grouped.values.narrow(1, 0, seen)?.contiguous()?);
+                // Σ over keys of weight · gradient is the product of a row's result with its gradient
+                let total = (&mixed * &dmixed)?.sum_keepdim(D::Minus1)?;
+                let slopes = (&weights * dmixed.matmul(&values.t()?)?.broadcast_sub(&total)?)?;
+                dqueries.push(self.split(&(slopes.matmul(&keys)? * self.scale())?, block.count)?);
+                dkeys.push(slopes.t()?.matmul(&queries)?.pad_with_zeros(1, 0, segment.len - seen)?);
+                dvalues.push(weights.t()?.matmul(&dmixed)?.pad_with_zeros(1, 0, segment.len - seen)?);
+            }
+            dq.push(self.rows(&Tensor::cat(&dqueries, 2)?)?);
+            dk.push(self.rows(&sum(&dkeys)?.unsqueeze(1)?)?);
+            dv.push(self.rows(&sum(&dvalues)?.unsqueeze(1)?)?);
+        }
+        Ok([Tensor::cat(&dq, 0)?, Tensor::cat(&dk, 0)?, Tensor::cat(&dv, 0)?])
+    }
+
+    /// Queries of a block, already scaled (groups, shared·count, width), and their weights (groups, shared·count, seen).
+    fn weights(&self, grouped: &Grouped, block: &Block) -> Result<(Tensor, Tensor)> {
+        let queries = self.take(&grouped.queries, block)?;
+        let keys = grouped.keys.narrow(1, 0, block.first + block.count)?.contiguous()?;
+        let scores = self.split(&queries.matmul(&keys.t()?)?, block.count)?.broadcast_add(&block.mask)?;
+        Ok((queries, softmax_last_dim(&scores)?.flatten(1, 2)?))
+    }
+
+    fn scale(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a width is a small number")]
+        let width = self.heads.width as f64;
+        1.0 / width.sqrt()
+    }
+
+    fn grouped(&self, q: &Tensor, k: &Tensor, v: &Tensor, segment: Segment) -> Result<Grouped> {
+        let queries = (self.groups(q, segment)? * self.scale())?;
+        Ok(Grouped { queries, keys: self.groups(k, segment)?.squeeze(1)?, values: self.groups(v, segment)?.squeeze(1)? })
+    }
+
+    /// The rows of a sequence by group of heads: (groups, heads of a group, len, width).
+    fn groups(&self, x: &Tensor, segment: Segment) -> Result<Tensor> {
+        let Heads { keys, width, .. } = self.heads;
+        let x = x.narrow(0, segment.start, segment.len)?.contiguous()?;
+        x.reshape((segment.len, keys, (), width))?.permute((1, 2, 0, 3))?.contiguous()
+    }
+
+    /// Back from [`Attention::groups`]: (len, heads·width).
+    fn rows(&self, x: &Tensor) -> Result<Tensor> {
+        let (groups, shared, len, width) = x.dims4()?;
+        x.permute((2, 0, 1, 3))?.contiguous()?.reshape((len, groups * shared * width))
+    }
+
+    /// The rows of a block: (groups, shared·count, width).
+    fn take(&self, x: &Tensor, block: &Block) -> Result<Tensor> {
+        x.narrow(2, block.first, block.count)?.contiguous()?.flatten(1, 2)
+    }
+
+    /// (groups, shared·count, columns) as (groups, shared, count, columns).
+    fn split(&self, x: &Tensor, count: usize) -> Result<Tensor> {
+        let (groups, _, columns) = x.dims3()?;
+        x.reshape((groups, (), count, columns))
+    }
+}
+
+fn sum(parts: &[Tensor]) -> Result<Tensor> {
+    let (first, rest) = parts.split_first().expect("a sequence has a block");
+    rest.iter().try_fold(first.clone(), |sum, part| sum + part)
+}
+
+/// Blocks of `step` rows of a sequence.
+fn cut(len: usize, step: usize, dtype: DType, device: &Device) -> Result<Vec<Block>> {
+    let block = |first: usize| {
+        let count = step.min(len - first);
+        let row = |i: usize| (0..first + count).map(move |j| if j > first + i { f32::NEG_INFINITY } else { 0.0 });
+        let mask = Tensor::from_vec((0..count).flat_map(row).collect::<Vec<_>>(), (count, first + count), device)?;
+        Ok(Block { first, count, mask: mask.to_dtype(dtype)? })
+    };
+    (0..len).step_by(step).map(block).collect()
+}
+
+/// Cosines and sines (positions, width / 2), rounded as the engine on slices rounds them.
+fn table(frequencies: &[f64], positions: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
+    let shape = (positions, frequencies.len());
+    if dtype == DType::F64 {
+        let (cos, sin) = Rotations::<f64>::new(frequencies, positions).into_parts();
+        return Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?));
+    }
+    let (cos, sin) = Rotations::<f32>::new(frequencies, positions).into_parts();
+    Ok((Tensor::from_vec(cos, shape, device)?.to_dtype(dtype)?, Tensor::from_vec(sin, shape, device)?.to_dtype(dtype)?))
+}
