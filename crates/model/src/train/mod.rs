@@ -101,20 +101,23 @@ impl TrainModel {
     fn with_engine(config: &Config, weights: &Weights, trainable: Trainable, seed: u64, slices: bool) -> Result<Self, Error> {
         let all = base_entries(config);
         let base = all.iter().map(|entry| Ok((entry.name.clone(), weights.get(&entry.name, &entry.shape)?.clone())));
-        let base = Weights { tensors: base.collect::<Result<_, Error>>()? };
+        let mut base = Weights { tensors: base.collect::<Result<_, Error>>()? };
         let first = &base.tensors["model.embed_tokens.weight"];
-        let (dtype, device) = (first.dtype(), first.device());
+        let (dtype, device) = (first.dtype(), first.device().clone());
         let (entries, frozen, variables) = match trainable {
             Trainable::Full => {
                 let variables = base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(tensor)?)));
-                (all, Vec::new(), variables.collect::<Result<_, Error>>()?)
+                let variables: BTreeMap<String, Var> = variables.collect::<Result<_, Error>>()?;
+                // nothing is frozen: the values as they were loaded need not be kept
+                base.tensors = variables.iter().map(|(name, variable)| (name.clone(), variable.as_detached_tensor())).collect();
+                (all, Vec::new(), variables)
             }
             Trainable::Lora { rank: 0, .. } => {
                 return Err(Error::Unsupported { key: "rank", found: "0".to_owned(), expected: "a rank of at least 1" });
             }
             Trainable::Lora { rank, .. } => {
                 let entries = adapter_entries(config, rank);
-                let variables = start::adapters(&entries, seed, dtype, device)?;
+                let variables = start::adapters(&entries, seed, dtype, &device)?;
                 (entries, all, variables)
             }
         };
