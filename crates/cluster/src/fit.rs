@@ -33,8 +33,8 @@ pub(crate) struct Draft {
     pub(crate) place: Place,
     /// Share of its calls that hold each segment.
     pub(crate) shares: Vec<(u64, f64)>,
-    /// Segments in the order of the most frequent prompt.
-    pub(crate) order: Vec<u64>,
+    /// Segments of system text and user message in the order of the most frequent prompt.
+    pub(crate) order: (Vec<u64>, Vec<u64>),
     pub(crate) calls: u64,
     pub(crate) actions: BTreeMap<Action, u64>,
     pub(crate) turns: BTreeMap<String, BTreeMap<Action, u64>>,
@@ -127,18 +127,31 @@ impl<'a> Work<'a> {
         leader::sort(&mut signatures);
         let samples = stability::samples(&signatures, &heads, self.thresholds()[1]);
         let mut drafts = Vec::new();
-        for members in self.clusters(&signatures)? {
-            let calls: u64 = members.iter().map(|s| s.calls).sum();
-            if calls >= self.config.min_calls {
-                let stability = Some(stability::of(&members, &samples));
-                drafts.push(Draft { stability, ..self.template_draft(&heads, &members) });
-            }
+        for members in self.absorb(self.clusters(&signatures)?) {
+            let stability = Some(stability::of(&members, &samples));
+            drafts.push(Draft { stability, ..self.template_draft(&heads, &members) });
         }
         for system in [true, false] {
             let free: Vec<&Head> = pool.iter().map(|at| heads[*at]).filter(|head| head.system.is_empty() != system).collect();
             drafts.extend(self.free_drafts(free, system)?);
         }
         Ok(drafts)
+    }
+
+    /// The clusters that are large enough for a task. The members of the others join the nearest of them, if near enough to
+    /// be placed there, so that the fit counts what assignment will find.
+    fn absorb<'s>(&self, clusters: Vec<Vec<&'s Signature>>) -> Vec<Vec<&'s Signature>> {
+        let large = |members: &Vec<&Signature>| members.iter().map(|s| s.calls).sum::<u64>() >= self.config.min_calls;
+        let (mut kept, small): (Vec<_>, Vec<_>) = clusters.into_iter().partition(large);
+        let centres: Vec<Sparse> = kept.iter().map(|members| centre(members)).collect();
+        for signature in small.into_iter().flatten() {
+            let near = centres.iter().map(|centre| sparse::cosine(centre, &signature.vector)).enumerate();
+            let best = near.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+            if let Some((at, _)) = best.filter(|(_, cosine)| *cosine >= self.thresholds()[1]) {
+                kept[at].push(signature);
+            }
+        }
+        kept
     }
 
     /// Heads with the same template segments together, and the heads that show no template.
@@ -206,10 +219,7 @@ impl<'a> Work<'a> {
     }
 
     fn template_draft(&self, heads: &[&Head], members: &[&Signature]) -> Draft {
-        #[expect(clippy::cast_precision_loss, reason = "a weight, not a count")]
-        let sum = members.iter().fold(Sparse::new(), |sum, s| sparse::blend(&sum, 1.0, &s.vector, s.calls as f32));
-        let size = sparse::square(&sum).sqrt().max(f32::MIN_POSITIVE);
-        let segments: Sparse = sum.into_iter().map(|(hash, weight)| (hash, weight / size)).collect();
+        let segments = centre(members);
         let inside: Vec<&Head> = members.iter().flat_map(|s| &s.heads).map(|at| heads[*at]).collect();
         let strange = |head: &&Head| -> f32 {
             let unknown = head.system.iter().filter(|hash| segments.binary_search_by_key(*hash, |s| s.0).is_err());
@@ -280,7 +290,7 @@ impl<'a> Work<'a> {
             order: heads
                 .iter()
                 .min_by_key(|head| (std::cmp::Reverse(head.calls), &head.system, &head.user))
-                .map(|head| head.system.iter().chain(&head.user).copied().collect())
+                .map(|head| (head.system.clone(), head.user.clone()))
                 .unwrap_or_default(),
             calls,
             kind: kind::of(&actions),
@@ -292,6 +302,14 @@ impl<'a> Work<'a> {
             excerpts,
         }
     }
+}
+
+/// Mean template vector of signatures by calls, of length one.
+fn centre(members: &[&Signature]) -> Sparse {
+    #[expect(clippy::cast_precision_loss, reason = "a weight, not a count")]
+    let sum = members.iter().fold(Sparse::new(), |sum, s| sparse::blend(&sum, 1.0, &s.vector, s.calls as f32));
+    let size = sparse::square(&sum).sqrt().max(f32::MIN_POSITIVE);
+    sum.into_iter().map(|(hash, weight)| (hash, weight / size)).collect()
 }
 
 fn sum_actions(heads: &[&Head]) -> BTreeMap<Action, u64> {

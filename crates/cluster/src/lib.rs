@@ -76,7 +76,7 @@ impl Default for Cluster {
 
 impl Step for Cluster {
     const NAME: &'static str = "cluster";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 impl Cluster {
