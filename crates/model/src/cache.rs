@@ -8,8 +8,10 @@ use crate::Config;
 use crate::train::float::{exponentiate, greatest};
 use crate::train::vector::{Kernel, dispatch};
 
-/// Slots whose keys lie together, transposed: one vector register or two.
+/// Slots whose keys lie together, transposed.
 const LANES: usize = 32;
+/// Numbers in lanes. Arrays of eight are what the compiler turns into vector registers of any width.
+type Lanes = [[f32; 8]; LANES / 8];
 /// Query heads of a group that are computed at once: as many accumulators as the registers hold.
 const HEADS: usize = 4;
 
@@ -51,17 +53,18 @@ impl Path {
 pub(crate) struct Cache {
     heads: usize,
     width: usize,
-    padded: usize,
+    /// Lanes that the values of a head take.
+    columns: usize,
     blocks: usize,
     layers: Vec<Plane>,
 }
 
 /// Keys and values of one layer, a head after the other.
 struct Plane {
-    /// head × block × width × LANES
-    keys: Vec<f32>,
-    /// head × slot × padded width
-    values: Vec<f32>,
+    /// head × block × width, lanes over the slots of the block
+    keys: Vec<Lanes>,
+    /// head × slot × columns, lanes over the width
+    values: Vec<Lanes>,
 }
 
 /// A query row: which path it reads and how far.
@@ -76,9 +79,10 @@ impl Cache {
     /// Room for `slots` tokens.
     pub fn new(config: &Config, slots: usize) -> Self {
         let (heads, width) = (config.num_key_value_heads, config.head_dim);
-        let (padded, blocks) = (width.next_multiple_of(LANES), slots.div_ceil(LANES));
-        let plane = || Plane { keys: vec![0.0; heads * blocks * width * LANES], values: vec![0.0; heads * blocks * LANES * padded] };
-        Self { heads, width, padded, blocks, layers: (0..config.num_hidden_layers).map(|_| plane()).collect() }
+        let (columns, blocks) = (width.div_ceil(LANES), slots.div_ceil(LANES));
+        let lanes = |count| vec![Lanes::default(); count];
+        let plane = || Plane { keys: lanes(heads * blocks * width), values: lanes(heads * blocks * LANES * columns) };
+        Self { heads, width, columns, blocks, layers: (0..config.num_hidden_layers).map(|_| plane()).collect() }
     }
 
     /// Bytes that one slot takes.
@@ -90,14 +94,15 @@ impl Cache {
     /// Stores the keys and values (all heads side by side) of the token in `slot`.
     pub fn write(&mut self, layer: usize, slot: usize, keys: &[f32], values: &[f32]) {
         let plane = &mut self.layers[layer];
+        let (lane, width) = (slot % LANES, self.width);
         for head in 0..self.heads {
-            let block = (head * self.blocks + slot / LANES) * self.width * LANES;
-            let column = plane.keys[block..][..self.width * LANES].iter_mut().skip(slot % LANES).step_by(LANES);
-            for (to, from) in column.zip(&keys[head * self.width..][..self.width]) {
-                *to = *from;
+            let block = (head * self.blocks + slot / LANES) * width;
+            for (to, from) in plane.keys[block..][..width].iter_mut().zip(&keys[head * width..]) {
+                to.as_flattened_mut()[lane] = *from;
             }
-            let row = (head * self.blocks * LANES + slot) * self.padded;
-            plane.values[row..][..self.width].copy_from_slice(&values[head * self.width..][..self.width]);
+            let row = (head * self.blocks * LANES + slot) * self.columns;
+            let row = plane.values[row..][..self.columns].as_flattened_mut().as_flattened_mut();
+            row[..width].copy_from_slice(&values[head * width..][..width]);
         }
     }
 
@@ -106,7 +111,7 @@ impl Cache {
     /// many rows of `groups · heads · width`.
     pub fn attend(&self, layer: usize, readers: &[Reader<'_>], queries: &[f32], stride: usize, groups: usize, mixed: &mut [f32]) {
         let longest = readers.iter().map(|reader| reader.length).max().unwrap_or_default();
-        let mut room = Room { scores: vec![0.0; HEADS * longest], room: longest, sums: vec![0.0; HEADS * self.padded] };
+        let mut room = Room { scores: vec![0.0; HEADS * longest], room: longest, sums: vec![Lanes::default(); HEADS * self.columns], block: vec![Lanes::default(); HEADS] };
         let work = Work { cache: self, plane: &self.layers[layer], groups };
         dispatch::<_, Rows>((&work, readers, (queries, stride), mixed, &mut room));
     }
@@ -125,8 +130,10 @@ struct Room {
     /// HEADS × `room`
     scores: Vec<f32>,
     room: usize,
-    /// HEADS × padded width
-    sums: Vec<f32>,
+    /// HEADS × columns
+    sums: Vec<Lanes>,
+    /// Scores of HEADS queries against one block of keys.
+    block: Vec<Lanes>,
 }
 
 /// Attention of all query rows of a layer.
@@ -168,9 +175,20 @@ fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, querie
         *inverse = exponentiate(row, most).recip();
     }
     mix::<R>(work, head, reader, room);
-    for r in 0..R {
-        for (to, from) in out[r * width..][..width].iter_mut().zip(&room.sums[r * work.cache.padded..]) {
+    for (r, out) in out.chunks_exact_mut(width).enumerate() {
+        let sums = room.sums[r * work.cache.columns..][..work.cache.columns].as_flattened().as_flattened();
+        for (to, from) in out.iter_mut().zip(sums) {
             *to = from * inverse[r];
+        }
+    }
+}
+
+/// `sums += x · lanes`.
+#[inline(always)]
+fn add(sums: &mut Lanes, x: f32, lanes: &Lanes) {
+    for (sums, lanes) in sums.iter_mut().zip(lanes) {
+        for (sum, lane) in sums.iter_mut().zip(lanes) {
+            *sum += x * lane;
         }
     }
 }
@@ -182,24 +200,24 @@ fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, querie
 fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, queries: &[f32], room: &mut Room) {
     let width = work.cache.width;
     let scale = (width as f32).sqrt().recip();
+    let queries: [&[f32]; R] = std::array::from_fn(|r| &queries[r * width..][..width]);
     let mut done = 0;
     for range in reader.path.ranges(reader.length) {
         for block in range.start / LANES..range.end.div_ceil(LANES) {
-            let keys = &work.plane.keys[(head * work.cache.blocks + block) * width * LANES..][..width * LANES];
-            let mut sums = [[0.0_f32; LANES]; R];
-            for (d, keys) in keys.chunks_exact(LANES).enumerate() {
+            let keys = &work.plane.keys[(head * work.cache.blocks + block) * width..][..width];
+            let mut sums = [Lanes::default(); R];
+            for (d, keys) in keys.iter().enumerate() {
                 for r in 0..R {
-                    let q = queries[r * width + d];
-                    for lane in 0..LANES {
-                        sums[r][lane] += q * keys[lane];
-                    }
+                    add(&mut sums[r], queries[r][d], keys);
                 }
             }
+            // the accumulators stay in registers only if nothing indexes them by a number that is not known beforehand
+            room.block[..R].copy_from_slice(&sums);
             let from = range.start.max(block * LANES) - block * LANES;
             let to = range.end.min((block + 1) * LANES) - block * LANES;
             for r in 0..R {
                 let row = &mut room.scores[r * room.room + done..][..to - from];
-                for (score, sum) in row.iter_mut().zip(&sums[r][from..to]) {
+                for (score, sum) in row.iter_mut().zip(&room.block[r].as_flattened()[from..to]) {
                     *score = sum * scale;
                 }
             }
@@ -208,30 +226,26 @@ fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, quer
     }
 }
 
-/// Sums of the values of the path, weighted by `R` rows of scores.
+/// Sums of the values of the path, weighted by `R` rows of scores. Each sum is one chain of additions in the order of the path.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "one index walks two arrays; written so, the loop vectorises")]
 fn mix<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, room: &mut Room) {
-    let padded = work.cache.padded;
-    for column in (0..padded).step_by(LANES) {
-        let mut sums = [[0.0_f32; LANES]; R];
+    let columns = work.cache.columns;
+    for column in 0..columns {
+        let mut sums = [Lanes::default(); R];
         let mut done = 0;
         for range in reader.path.ranges(reader.length) {
-            let first = (head * work.cache.blocks * LANES + range.start) * padded;
-            let values = work.plane.values[first..][..range.len() * padded].chunks_exact(padded);
+            let first = (head * work.cache.blocks * LANES + range.start) * columns;
+            let values = work.plane.values[first..][..range.len() * columns].iter().skip(column).step_by(columns);
+            let weights: [&[f32]; R] = std::array::from_fn(|r| &room.scores[r * room.room + done..][..range.len()]);
             for (t, values) in values.enumerate() {
-                let values = &values[column..column + LANES];
                 for r in 0..R {
-                    let weight = room.scores[r * room.room + done + t];
-                    for lane in 0..LANES {
-                        sums[r][lane] += weight * values[lane];
-                    }
+                    add(&mut sums[r], weights[r][t], values);
                 }
             }
             done += range.len();
         }
         for r in 0..R {
-            room.sums[r * padded + column..][..LANES].copy_from_slice(&sums[r]);
+            room.sums[r * columns + column] = sums[r];
         }
     }
 }
