@@ -56,9 +56,6 @@ pub struct BaseModel {
     /// Peak learning rate.
     #[arg(long)]
     rate: Option<f64>,
-    /// Last step of the full batch; later ones are half as large.
-    #[arg(long)]
-    halved_after: Option<u64>,
     /// Stop here, as if interrupted.
     #[arg(long)]
     until: Option<u64>,
@@ -97,7 +94,6 @@ impl BaseModel {
             steps: self.steps.unwrap_or(base.steps),
             decay_from: self.decay_from.unwrap_or(base.decay_from),
             rate: self.rate.unwrap_or(base.rate),
-            halved_after: self.halved_after.unwrap_or(base.halved_after),
             ..base
         }
     }

@@ -20,10 +20,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Documents that the tokenizer is learned from.
     pub documents: usize,
-    /// Tokens of a step up to `halved_after`; half as many later, when more and smaller steps learn faster.
+    /// Tokens of a step.
     pub batch: usize,
-    /// Last step of the full batch.
-    pub halved_after: u64,
     /// Steps of the run.
     pub steps: u64,
     /// Step from which the learning rate falls.
@@ -46,14 +44,13 @@ impl Recipe {
     pub const NANO: Self = Self {
         seed: 20_260_214,
         documents: 20_000,
-        batch: 8192,
-        halved_after: 575,
-        steps: 1200,
-        decay_from: 700,
+        batch: 4096,
+        steps: 5000,
+        decay_from: 3800,
         rate: 3e-3,
         layers: 5,
-        warmup: 40,
-        ramp: 200,
+        warmup: 80,
+        ramp: 400,
     };
 
     /// The same at the size of a test.
@@ -81,8 +78,7 @@ impl Recipe {
             ..Pretrain::new(until)
         };
         let mut failed = None;
-        let tokens = |step: u64| if step > self.halved_after { self.batch / 2 } else { self.batch };
-        let mut source = |step: u64| match corpus.batch(tokenizer, step, tokens(step), self.mix(step)) {
+        let mut source = |step: u64| match corpus.batch(tokenizer, step, self.batch, self.mix(step)) {
             Ok(batch) => batch,
             Err(error) => {
                 failed = Some(error);

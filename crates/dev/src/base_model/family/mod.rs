@@ -24,7 +24,7 @@ pub struct Family {
 
 /// Every family. The drills lead at first, because copying is learned soonest where there is nothing else to learn.
 pub const FAMILIES: [Family; 8] = [
-    Family { name: "drill", draw: drill::draw, weight: [50, 8] },
+    Family { name: "drill", draw: drill::draw, weight: [50, 18] },
     Family { name: "lookup", draw: lookup::draw, weight: [16, 13] },
     Family { name: "extract", draw: extract::draw, weight: [16, 24] },
     Family { name: "label", draw: label::draw, weight: [4, 17] },
