@@ -109,22 +109,22 @@ impl Base {
         loaded.with_context(|| format!("cannot load the model `{}`", self.name))
     }
 
-    /// The model as a predictor on the CPU, with an adapter folder merged in if one is given.
+    /// The model as a predictor on the CPU, with the adapter or whole weights of a folder if one is given.
     ///
     /// # Errors
     /// When a file is missing, damaged, or the adapter is of another model.
     pub fn predictor(&self, adapter: Option<&Path>, settings: Settings) -> anyhow::Result<LocalModel> {
-        let name = if adapter.is_some() { format!("{} + adapter", self.name) } else { self.name.clone() };
+        let name = if adapter.is_some() { format!("{} tuned", self.name) } else { self.name.clone() };
         Ok(LocalModel::new(&name, &self.config()?, self.weights()?, self.chat()?, adapter, &Device::Cpu, settings)?)
     }
 
-    /// The weights with an adapter folder merged into them.
+    /// The weights with an adapter folder merged into them, or replaced by those of a full fine-tune.
     ///
     /// # Errors
     /// When the adapter cannot be read or is of another model.
     pub fn merged(&self, adapter: &Path) -> anyhow::Result<Weights> {
         let mut weights = self.weights()?;
-        weights.merge_adapter(adapter)?;
+        weights.tune(adapter)?;
         Ok(weights)
     }
 

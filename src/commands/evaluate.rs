@@ -174,7 +174,8 @@ impl<'a> Judge<'a> {
         for one in trained {
             let base = Base::named(self.context, &one.adapter.model)?;
             let folder = self.store.artifact_folder(&one.adapter.folder)?;
-            let name = format!("{} + adapter {}", base.name, one.adapter.fingerprint.short());
+            let how = if one.adapter.rank == 0 { "tuned whole" } else { "+ adapter" };
+            let name = format!("{} {how} {}", base.name, one.adapter.fingerprint.short());
             contenders.push((name, base, Some((folder, one.adapter.fingerprint.clone()))));
         }
         let mut calibrated: Vec<Judged<Calibration>> = Vec::new();

@@ -52,7 +52,11 @@ fn latest(store: &Store, task: &Task) -> anyhow::Result<Adapter> {
 }
 
 fn adapter(store: &Store, task: &Task, folder: &Path) -> anyhow::Result<()> {
-    let from = store.artifact_folder(&latest(store, task)?.folder)?;
+    let adapter = latest(store, task)?;
+    if adapter.rank == 0 {
+        return Err(hinted(format!("`{}` was tuned whole and has no adapter", task.name), "`slm-migrate export merged` writes the model"));
+    }
+    let from = store.artifact_folder(&adapter.folder)?;
     for entry in std::fs::read_dir(&from)? {
         let entry = entry?;
         std::fs::copy(entry.path(), folder.join(entry.file_name()))?;

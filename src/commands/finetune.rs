@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use finetune::{CheckpointSink, Examples, Finetune, Origin, Plan, SinkError};
+use model::Weights;
 use model::train::TrainModel;
 use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
 use serde::{Deserialize, Serialize};
@@ -117,8 +118,10 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let plan = plan(&settings, &learner, &examples, &config, &mut sink)?;
     let outcome = settings.train(&learner, &examples, &plan, &mut sink, &context.ui)?;
     let folder = format!("adapters/{}", unit.short());
-    let mut files =
-        if settings.mode == finetune::Mode::Lora { finetune::adapter(&learner, &base.name)? } else { finetune::merged(&learner)? };
+    let mut files = match settings.mode {
+        finetune::Mode::Lora => finetune::adapter(&learner, &base.name)?,
+        finetune::Mode::Full => base.files(&Weights { tensors: learner.merged()? })?,
+    };
     let at = Origin { task: &task.task, model: &base.name, folder: &folder, base: &origin };
     let adapter = settings.manifest(at, &examples, &plan, &outcome);
     files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);

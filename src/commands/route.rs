@@ -47,6 +47,7 @@ const fn export(kind: ExportKind) -> Export {
 fn words(target: &Target) -> String {
     match target {
         Target::Large { model } => model.clone(),
+        Target::Small { adapter: Some(whole), rank: 0, .. } => whole.clone(),
         Target::Small { model, adapter: Some(adapter), .. } => format!("{model} + {adapter}"),
         Target::Small { model, adapter: None, .. } => model.clone(),
     }

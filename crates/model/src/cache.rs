@@ -111,7 +111,12 @@ impl Cache {
     /// many rows of `groups · heads · width`.
     pub fn attend(&self, layer: usize, readers: &[Reader<'_>], queries: &[f32], stride: usize, groups: usize, mixed: &mut [f32]) {
         let longest = readers.iter().map(|reader| reader.length).max().unwrap_or_default();
-        let mut room = Room { scores: vec![0.0; HEADS * longest], room: longest, sums: vec![Lanes::default(); HEADS * self.columns], block: vec![Lanes::default(); HEADS] };
+        let mut room = Room {
+            scores: vec![0.0; HEADS * longest],
+            room: longest,
+            sums: vec![Lanes::default(); HEADS * self.columns],
+            block: vec![Lanes::default(); HEADS],
+        };
         let work = Work { cache: self, plane: &self.layers[layer], groups };
         dispatch::<_, Rows>((&work, readers, (queries, stride), mixed, &mut room));
     }

@@ -89,7 +89,7 @@ impl LocalModel {
             return Err(Error::Device { name: format!("{:?}", device.location()), cause });
         }
         if let Some(folder) = adapter {
-            weights.merge_adapter(folder)?;
+            weights.tune(folder)?;
         }
         let decoder = Decoder::new(config, &weights)?;
         Ok(Self { name: name.to_owned(), chat, decoder, settings })

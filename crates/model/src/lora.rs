@@ -1,4 +1,5 @@
-//! A PEFT adapter folder, merged into the weights it was trained on: `W + scale · B A`. Knows names and shapes, no decoder.
+//! What fine-tuning left, put into the weights it began from: a PEFT adapter is merged, `W + scale · B A`, whole weights take
+//! their place. Knows names and shapes, no decoder.
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -50,6 +51,28 @@ impl AdapterConfig {
 }
 
 impl Weights {
+    /// Puts what a fine-tune left in `folder` in place: the weights of a whole model if it holds one, else a PEFT adapter.
+    ///
+    /// # Errors
+    /// As [`Weights::merge_adapter`]; a whole model must have the same tensors.
+    pub fn tune(&mut self, folder: &Path) -> Result<(), Error> {
+        if !folder.join("model.safetensors").exists() {
+            return self.merge_adapter(folder);
+        }
+        let mut whole = Self::load_file(&folder.join("model.safetensors"), DType::F32, &Device::Cpu)?;
+        for (name, old) in &mut self.tensors {
+            let new = whole.get(name, old.dims())?.to_dtype(old.dtype())?.to_device(old.device())?;
+            *old = new;
+            whole.tensors.remove(name);
+        }
+        match whole.tensors.pop_first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Error::malformed(folder.display().to_string(), "fine-tune of this model", format!("`{name}` is not in it")))
+            }
+        }
+    }
+
     /// Merges the adapter of a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`). Products are computed in f32.
     ///
     /// # Errors
@@ -79,5 +102,30 @@ impl Weights {
         }
         self.tensors.extend(merged);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::Weights;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a scratch folder of this test alone")]
+    fn whole_weights_take_their_place_only_if_they_are_of_the_same_model() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let weights = |names: &[&str], value: f32| Weights {
+            tensors: names.iter().map(|name| ((*name).to_owned(), Tensor::new(&[value], &Device::Cpu).expect("one number"))).collect(),
+        };
+        std::fs::write(folder.path().join("model.safetensors"), weights(&["a", "b"], 2.0).to_safetensors().expect("a small file"))
+            .expect("written");
+        let mut base = weights(&["a", "b"], 1.0);
+        base.tensors.insert("b".to_owned(), base.tensors["b"].to_dtype(DType::BF16).expect("a type"));
+        base.tune(folder.path()).expect("the same tensors");
+        assert_eq!(base.fingerprint().expect("cpu"), weights(&["a", "b"], 2.0).fingerprint().expect("cpu"));
+        assert_eq!(base.tensors["b"].dtype(), DType::BF16);
+        let refused = |names| weights(names, 1.0).tune(folder.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused(&["a"]).contains("`b` is not in it") && refused(&["a", "b", "c"]).contains("`c`"));
     }
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Fingerprint, TaskId};
 
-/// What `finetune` leaves: a PEFT folder and this manifest.
+/// What `finetune` leaves: a PEFT folder, or of a full fine-tune a model folder, and this manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
     /// Identity: step, configuration, base weights and training data.
@@ -12,7 +12,7 @@ pub struct Adapter {
     pub task: TaskId,
     /// Name of the base model.
     pub model: String,
-    /// Folder of the adapter, relative to the artifact folder.
+    /// That folder, relative to the artifact folder.
     pub folder: String,
     /// LoRA rank; 0 for a full fine-tune.
     pub rank: usize,

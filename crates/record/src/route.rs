@@ -16,9 +16,10 @@ pub enum Target {
     Small {
         /// Name of the base model.
         model: String,
-        /// Adapter folder, relative to the artifact folder; none for the base as it is.
+        /// Folder of what was trained, relative to the artifact folder: an adapter, or with rank 0 a whole model that stands
+        /// for the base; none for the base as it is.
         adapter: Option<String>,
-        /// LoRA rank of the adapter; 0 without one.
+        /// LoRA rank of the adapter; 0 where there is none.
         rank: usize,
     },
 }

@@ -125,7 +125,8 @@ fn detail(task: &TaskReport) -> Markup {
             @if !task.curve.is_empty() { figure { (chart::losses(&task.curve)) } }
             @if let Some(adapter) = &task.adapter {
                 p class="small" {
-                    "Adapter " (adapter.fingerprint.short()) " on " (adapter.model) ": rank " (adapter.rank) ", " (number(adapter.examples)) " examples, "
+                    @if adapter.rank == 0 { "All weights of " (adapter.model) " tuned (" (adapter.fingerprint.short()) "): " }
+                    @else { "Adapter " (adapter.fingerprint.short()) " on " (adapter.model) ": rank " (adapter.rank) ", " } (number(adapter.examples)) " examples, "
                     (number(adapter.steps)) " steps, best at " (number(adapter.best_step)) "."
                     @for (why, count) in &adapter.left_out { " Left out: " (number(*count)) " " (why) "." }
                 }

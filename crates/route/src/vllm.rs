@@ -1,4 +1,5 @@
-//! Configurations for `vllm serve --config`: one file for each base model, its adapters as LoRA modules.
+//! Configurations for `vllm serve --config`: one file for each base model, its adapters as LoRA modules, and one for each
+//! model that was tuned whole.
 use std::collections::BTreeMap;
 
 use record::{RoutingTable, Target};
@@ -17,18 +18,28 @@ struct Module {
 /// One file for each base model that serves a task.
 pub fn files(route: &Route, table: &RoutingTable, folder: &str) -> Result<Vec<(String, String)>, Error> {
     let mut bases: BTreeMap<&str, Vec<Module>> = BTreeMap::new();
+    let mut whole = Vec::new();
     for line in &table.routes {
-        if let Target::Small { model, adapter, rank } = &line.target {
-            let modules = bases.entry(model).or_default();
-            if let Some(adapter) = adapter {
-                modules.push(Module { alias: line.alias.clone(), path: format!("{folder}/{adapter}"), rank: *rank });
+        match &line.target {
+            Target::Small { adapter: Some(model), rank: 0, .. } => {
+                let file = format!("vllm-{}.yaml", line.alias);
+                let served = format!("served-model-name: {}\n", quoted(&line.alias));
+                whole.push((file.clone(), text(route, &file, &format!("{folder}/{model}"), &[]) + &served));
             }
+            Target::Small { model, adapter, rank } => {
+                let modules = bases.entry(model).or_default();
+                if let Some(adapter) = adapter {
+                    modules.push(Module { alias: line.alias.clone(), path: format!("{folder}/{adapter}"), rank: *rank });
+                }
+            }
+            Target::Large { .. } => {}
         }
     }
-    if bases.is_empty() {
+    if bases.is_empty() && whole.is_empty() {
         return Err(Error::NothingSmall("vLLM"));
     }
-    Ok(bases.iter().map(|(model, modules)| (name(model), text(route, model, modules))).collect())
+    let bases = bases.iter().map(|(model, modules)| (name(model), text(route, &name(model), model, modules)));
+    Ok(bases.chain(whole).collect())
 }
 
 fn name(model: &str) -> String {
@@ -36,8 +47,8 @@ fn name(model: &str) -> String {
     format!("vllm-{last}.yaml")
 }
 
-fn text(route: &Route, model: &str, modules: &[Module]) -> String {
-    let mut text = format!("# vllm serve --config {}\nmodel: {}\n", name(model), quoted(model));
+fn text(route: &Route, file: &str, model: &str, modules: &[Module]) -> String {
+    let mut text = format!("# vllm serve --config {file}\nmodel: {}\n", quoted(model));
     if let Some(length) = route.max_model_len {
         text += &format!("max-model-len: {length}\n");
     }
