@@ -1,12 +1,15 @@
 """vLLM's and LiteLLM's own parsers read what `route --export` writes.
 
 Usage: python export_check.py PATH/TO/slm-migrate [FOLDER WITH A FINISHED RUN]
-Needs `litellm` and, for the vLLM part, `vllm`; what is not installed is skipped aloud.
+Needs `litellm` and, for the vLLM part, `vllm` 0.33; what is not installed is skipped aloud.
 """
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched
 
 
 def litellm_reads(path):
@@ -25,14 +28,26 @@ def litellm_reads(path):
 
 
 def vllm_reads(path):
+    import vllm.platforms
+
+    if vllm.platforms.current_platform.device_type == "":  # no GPU: only the parser is wanted, so the CPU stands in
+        from vllm.platforms.cpu import CpuPlatform
+
+        vllm.platforms._current_platform = CpuPlatform()
     from vllm.engine.arg_utils import EngineArgs
-    from vllm.entrypoints.openai.cli_args import make_arg_parser
+    from vllm.entrypoints.common.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     parser = make_arg_parser(FlexibleArgumentParser())
     args = parser.parse_args(["--config", str(path)])
-    assert EngineArgs.from_cli_args(args).enable_lora
-    print(f"vllm {path.name}: model {args.model}, modules {[m.name for m in args.lora_modules]}, rank {args.max_lora_rank}")
+    engine = EngineArgs.from_cli_args(args)
+    if engine.enable_lora:
+        names = f"modules {[module.name for module in args.lora_modules]}, rank {args.max_lora_rank}"
+    else:
+        assert args.served_model_name and not args.lora_modules, "a model tuned whole is served under its task's name"
+        names = f"served as {args.served_model_name}"
+    assert (pathlib.Path(engine.model) / "config.json").exists(), engine.model
+    print(f"vllm {path.name}: model {pathlib.Path(engine.model).name}, {names}")
 
 
 def main():
