@@ -201,7 +201,6 @@ fn add(sums: &mut Lanes, x: f32, lanes: &Lanes) {
 /// Scores of `R` queries against the keys of the path. Each score is one chain of additions, whatever block its key lies in.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "the width of a head is a small number")]
-#[expect(clippy::needless_range_loop, reason = "one index walks two arrays; written so, the loop vectorises")]
 fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, queries: &[f32], room: &mut Room) {
     let width = work.cache.width;
     let scale = (width as f32).sqrt().recip();
@@ -249,8 +248,8 @@ fn mix<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, room: 
             }
             done += range.len();
         }
-        for r in 0..R {
-            room.sums[r * columns + column] = sums[r];
+        for (r, sums) in sums.iter().enumerate() {
+            room.sums[r * columns + column] = *sums;
         }
     }
 }
