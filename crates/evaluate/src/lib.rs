@@ -115,7 +115,7 @@ impl Default for Evaluate {
 
 impl Step for Evaluate {
     const NAME: &'static str = "evaluate";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 /// What can go wrong.

@@ -8,6 +8,9 @@ use crate::{Certificate, Evaluate, Floor, Judged};
 /// Chance that an equally good small model passes once the rows asked for are there.
 const POWER: f64 = 0.8;
 
+/// What two bounds must differ by to differ at all: for one wrong answer of one, the exact upper bound *is* 1 − α.
+const ROUNDING: f64 = 1e-9;
+
 /// What answering the task's logged calls costs, in US dollars. None where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
@@ -142,7 +145,7 @@ impl Case<'_> {
             Some(Err(why)) => unrouted = why,
             None => {}
         }
-        if upper < self.bar {
+        if upper < self.bar - ROUNDING {
             let words = format!("upper bound {upper:.3} is below the bar {:.3}{unrouted}", self.bar);
             return Decided::new(Decision::Keep, self.sentence(best, &words));
         }

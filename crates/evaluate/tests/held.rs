@@ -106,6 +106,13 @@ fn few_conversations_are_insufficient_however_good() {
 }
 
 #[test]
+fn one_wrong_answer_of_one_decides_nothing() {
+    let (config, parts, label) = (Evaluate::default(), labels(1, 1, HELD), task(TaskKind::Label));
+    let verdict = config.verdict(&evidence(&label, Some(&judge(&config, &parts.held, &answers(&parts.held, |_| true)))));
+    assert_eq!((verdict.decision, verdict.needed), (Decision::Insufficient, Some(1)), "{}", verdict.reason);
+}
+
+#[test]
 fn wrong_answers_keep_the_large_model() {
     let (config, parts, label) = (Evaluate::default(), labels(100, 1, HELD), task(TaskKind::Label));
     let best = judge(&config, &parts.held, &answers(&parts.held, |place| place % 3 == 0));
