@@ -65,14 +65,18 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
         for base in bases(context, task, candidates)? {
             let name = format!("`{}` on `{}`", task.name, base.name);
             if let Some(one) = train(context, store, task, &base).with_context(|| format!("cannot train {name}"))? {
-                let loss = one.adapter.validation_loss.map_or_else(String::new, |loss| format!(", validation loss {loss:.3}"));
-                let steps = one.adapter.best_step;
-                context.ui.status(&format!("finetune  {name}: {} examples, best at step {steps}{loss}", one.adapter.examples));
+                context.ui.status(&format!("finetune  {name}: {}", told(&one.adapter)));
                 trained.push(one);
             }
         }
     }
     Ok(trained)
+}
+
+fn told(adapter: &Adapter) -> String {
+    let right =
+        adapter.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
+    format!("{} examples, best at step {}{right}", adapter.examples, adapter.best_step)
 }
 
 /// The models at hand that were ranked for a task, best first.

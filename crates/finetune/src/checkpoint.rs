@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clip::Flat;
 use crate::optimizer::{AdamW, flat};
 use crate::sink::CHECKPOINT;
-use crate::trainer::{Best, Row, State};
+use crate::trainer::{Best, Mark, Row, State};
 use crate::{Error, Learner};
 
 /// The part of the state that is not tensors.
@@ -21,7 +21,7 @@ struct Header {
     stale: u32,
     stopped: bool,
     first_validation: Option<f64>,
-    best: Option<(u64, f64)>,
+    best: Option<(u64, Mark)>,
     rows: Vec<Row>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn write(identity: &str, learner: &dyn Learner, state: &State) -> Res
         stale: state.stale,
         stopped: state.stopped,
         first_validation: state.first_validation,
-        best: state.best.as_ref().map(|best| (best.step, best.loss)),
+        best: state.best.as_ref().map(|best| (best.step, best.mark)),
         rows: state.rows.clone(),
     };
     let header = serde_json::to_string(&header).expect("plain data always serialises");
@@ -87,7 +87,7 @@ pub(crate) fn read(bytes: &[u8], identity: &str, learner: &dyn Learner, optimize
             best.insert(name.clone(), values(&tensors, &format!("best.{name}"))?);
         }
     }
-    state.best = header.best.map(|(step, loss)| Best { step, loss, weights: best });
+    state.best = header.best.map(|(step, mark)| Best { step, mark, weights: best });
     Ok(state)
 }
 

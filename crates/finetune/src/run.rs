@@ -78,6 +78,7 @@ impl Finetune {
             best_step: outcome.best_step,
             train_loss: outcome.train_loss,
             validation_loss: outcome.validation_loss,
+            validation_right: outcome.validation_right,
             examples: plan.calls,
             left_out,
             seed: self.seed,

@@ -98,7 +98,7 @@ impl Default for Finetune {
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 impl Finetune {

@@ -26,6 +26,9 @@ pub struct Row {
     /// Loss on the validation part after the update, where it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+    /// Share of its answers that greedy generation would then write to the last token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_right: Option<f64>,
 }
 
 /// Why a run ended.
@@ -34,7 +37,7 @@ pub struct Row {
 pub enum Stop {
     /// All planned steps were taken.
     Finished,
-    /// The validation loss had not improved for as long as patience lasts.
+    /// The validation part had not been answered better for as long as patience lasts.
     Patience,
 }
 
@@ -51,6 +54,8 @@ pub struct Outcome {
     pub first_validation_loss: Option<f64>,
     /// Validation loss of the weights kept.
     pub validation_loss: Option<f64>,
+    /// Share of the validation answers that they write to the last token.
+    pub validation_right: Option<f64>,
     /// Why it ended.
     pub stop: Stop,
     /// Every step.
@@ -93,10 +98,29 @@ pub(crate) struct Windows<'a> {
     pub validation: &'a [Sequence],
 }
 
-/// The weights of the lowest validation loss so far.
+/// How the validation part is answered.
+///
+/// What is deployed is judged by its answers, and a loss can rise while more of them are right: a model that grows sure pays
+/// much for the few that it misses. So whole answers count first, and the loss where they are equal, as it is where no
+/// answer can be foreseen to the last token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Share of the answers that are right to the last token.
+    pub right: f64,
+    /// Mean loss, nats per token that carries loss.
+    pub loss: f64,
+}
+
+impl Mark {
+    fn beats(self, other: Self) -> bool {
+        self.right > other.right || (self.right == other.right && self.loss < other.loss)
+    }
+}
+
+/// The weights that answered the validation part best so far.
 pub(crate) struct Best {
     pub step: u64,
-    pub loss: f64,
+    pub mark: Mark,
     pub weights: Flat,
 }
 
@@ -161,10 +185,10 @@ fn start(learner: &dyn Learner, recipe: &Recipe, validation: &[Sequence], sink: 
     }
     let mut state = State::new(optimizer);
     if !validation.is_empty() {
-        let loss = mean_loss(learner, recipe, validation)?;
-        guard::finite("validation loss", loss, 0, recipe.learning_rate)?;
-        state.first_validation = Some(loss);
-        state.best = recipe.patience.map(|_| weights(learner).map(|weights| Best { step: 0, loss, weights })).transpose()?;
+        let mark = look(learner, recipe, validation)?;
+        guard::finite("validation loss", mark.loss, 0, recipe.learning_rate)?;
+        state.first_validation = Some(mark.loss);
+        state.best = recipe.patience.map(|_| weights(learner).map(|weights| Best { step: 0, mark, weights })).transpose()?;
     }
     Ok(state)
 }
@@ -187,17 +211,16 @@ fn update(learner: &dyn Learner, recipe: &Recipe, state: &mut State, sequences: 
     let scale = clip::factor(grad_norm, recipe.clip) / loss.weight;
     state.optimizer.step(learner.parameters(), &gradients, scale, lr)?;
     state.step = step;
-    Ok(Row { step, loss: mean, lr, grad_norm, tokens, validation_loss: None })
+    Ok(Row { step, loss: mean, lr, grad_norm, tokens, validation_loss: None, validation_right: None })
 }
 
 /// Loss and gradients of all sequences of a step, summed over micro-batches.
 fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) -> Result<(Loss, Flat), Error> {
-    let mut total = Loss { sum: 0.0, weight: 0.0 };
+    let mut total = Loss::default();
     let mut gradients = Flat::new();
     for batch in micro_batches(sequences, micro_tokens) {
         let (loss, new) = learner.loss_and_gradients(&batch)?;
-        total.sum += loss.sum;
-        total.weight += loss.weight;
+        total += loss;
         for (name, gradient) in new {
             let values = flat(&gradient)?;
             match gradients.get_mut(&name) {
@@ -211,25 +234,24 @@ fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) 
     Ok((total, gradients))
 }
 
-/// Mean loss over sequences, nats per token that carries loss.
-fn mean_loss(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Result<f64, Error> {
-    let mut total = Loss { sum: 0.0, weight: 0.0 };
+/// How sequences are answered.
+fn look(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Result<Mark, Error> {
+    let mut total = Loss::default();
     for batch in micro_batches(sequences.to_vec(), recipe.micro_tokens) {
-        let loss = learner.loss(&batch)?;
-        total.sum += loss.sum;
-        total.weight += loss.weight;
+        total += learner.loss(&batch)?;
     }
-    Ok(total.sum / total.weight)
+    let right = if total.answers > 0.0 { total.right / total.answers } else { 0.0 };
+    Ok(Mark { right, loss: total.sum / total.weight })
 }
 
 /// Looks at the validation part; keeps the weights if they are the best, else loses patience.
 fn validate(learner: &dyn Learner, recipe: &Recipe, state: &mut State, row: &mut Row, validation: &[Sequence]) -> Result<(), Error> {
-    let loss = mean_loss(learner, recipe, validation)?;
-    guard::finite("validation loss", loss, row.step, row.lr)?;
-    row.validation_loss = Some(loss);
+    let mark = look(learner, recipe, validation)?;
+    guard::finite("validation loss", mark.loss, row.step, row.lr)?;
+    (row.validation_loss, row.validation_right) = (Some(mark.loss), Some(mark.right));
     let Some(patience) = recipe.patience else { return Ok(()) };
-    if state.best.as_ref().is_none_or(|best| loss < best.loss) {
-        state.best = Some(Best { step: row.step, loss, weights: weights(learner)? });
+    if state.best.as_ref().is_none_or(|best| mark.beats(best.mark)) {
+        state.best = Some(Best { step: row.step, mark, weights: weights(learner)? });
         state.stale = 0;
     } else {
         state.stale += 1;
@@ -255,14 +277,14 @@ fn save(sink: &mut dyn CheckpointSink, name: &str, bytes: &[u8]) -> Result<(), E
 
 /// Puts the kept weights back into the learner and sums the run up.
 fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcome, Error> {
-    let last = state.rows.iter().rev().find_map(|row| row.validation_loss);
-    let (best_step, validation_loss) = match &state.best {
+    let last = state.rows.iter().rev().find_map(|row| Some(Mark { right: row.validation_right?, loss: row.validation_loss? }));
+    let (best_step, mark) = match &state.best {
         None => (state.step, last),
         Some(best) => {
             for (name, var) in learner.parameters() {
                 var.set(&candle_core::Tensor::from_slice(&best.weights[name], var.shape(), var.device())?)?;
             }
-            (best.step, Some(best.loss))
+            (best.step, Some(best.mark))
         }
     };
     let tail = &state.rows[state.rows.len().saturating_sub((state.rows.len() / 10).clamp(1, 10))..];
@@ -270,5 +292,14 @@ fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcom
     let train_loss = tail.iter().map(|row| row.loss).sum::<f64>() / tail.len().max(1) as f64;
     let stop = if state.step < recipe.steps { Stop::Patience } else { Stop::Finished };
     let first_validation_loss = state.first_validation;
-    Ok(Outcome { steps: state.step, best_step, train_loss, first_validation_loss, validation_loss, stop, rows: state.rows })
+    Ok(Outcome {
+        steps: state.step,
+        best_step,
+        train_loss,
+        first_validation_loss,
+        validation_loss: mark.map(|mark| mark.loss),
+        validation_right: mark.map(|mark| mark.right),
+        stop,
+        rows: state.rows,
+    })
 }

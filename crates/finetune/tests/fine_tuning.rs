@@ -106,8 +106,10 @@ fn patience_ends_a_run_and_the_best_weights_stay() {
     let (_, outcome) = trained(&model(settings.trainable()), &settings, &log(40), &mut InMemory::default());
     assert_eq!(outcome.stop, finetune::Stop::Patience);
     assert!(outcome.best_step < outcome.steps, "{} of {}", outcome.best_step, outcome.steps);
-    let seen = outcome.rows.iter().filter_map(|row| row.validation_loss).chain(outcome.first_validation_loss);
-    assert_eq!(outcome.validation_loss, seen.min_by(f64::total_cmp));
+    let looks = outcome.rows.iter().filter_map(|row| Some((row.validation_right?, -row.validation_loss?, row.step)));
+    let best = looks.max_by(|one, other| one.partial_cmp(other).expect("numbers")).expect("a look");
+    let kept = (outcome.validation_right, outcome.validation_loss, outcome.best_step);
+    assert_eq!(kept, (Some(best.0), Some(-best.1), best.2), "most answers right, then the lowest loss");
 }
 
 #[test]

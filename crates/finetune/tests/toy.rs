@@ -75,12 +75,12 @@ impl Learner for Toy {
         if matches!(self.fault, Fault::NotANumber(from) if self.calls.get() >= from) {
             sum = f64::NAN;
         }
-        Ok((Loss { sum, weight }, gradients))
+        Ok((Loss { sum, weight, ..Loss::default() }, gradients))
     }
 
     fn loss(&self, sequences: &[Sequence]) -> Result<Loss, Error> {
         let (sum, weight) = self.total(sequences)?;
-        Ok(Loss { sum: f64::from(sum.to_scalar::<f32>()?), weight })
+        Ok(Loss { sum: f64::from(sum.to_scalar::<f32>()?), weight, ..Loss::default() })
     }
 }
 

@@ -24,8 +24,10 @@ pub struct Adapter {
     pub best_step: u64,
     /// Mean training loss per answer token at the end, in nats.
     pub train_loss: f64,
-    /// Best validation loss per answer token, in nats; none without a validation part.
+    /// Validation loss per answer token of the weights kept, in nats; none without a validation part.
     pub validation_loss: Option<f64>,
+    /// Share of the validation answers that they write to the last token; none without a validation part.
+    pub validation_right: Option<f64>,
     /// Training examples used.
     pub examples: u64,
     /// Training examples left out (too long, over the budget), and why.

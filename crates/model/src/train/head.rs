@@ -1,7 +1,8 @@
 //! Output head and cross-entropy together, over the rows with a loss alone and a few rows at a time: the logits of a
 //! whole batch never exist. The idea of Wijmans et al. 2024, arXiv 2411.09009. Knows rows and targets, no layers.
+use super::Loss;
 use super::float::{Float, exponentiate, greatest};
-use super::layout::Scored;
+use super::layout::{Scored, loss};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::vector::vectorised;
 
@@ -16,25 +17,25 @@ pub(super) struct HeadGradient<'a, F> {
     pub matrix: &'a mut [F],
 }
 
-/// Σ weight · nll in nats over `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden).
+/// Loss of `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden).
 pub(super) fn cross_entropy<F: Float>(
     rows: &[F],
     matrix: &[F],
     hidden: usize,
     scored: &[Scored],
     mut gradient: Option<HeadGradient<'_, F>>,
-) -> f64 {
+) -> Loss {
     let vocabulary = matrix.len() / hidden;
     let step = (LOGITS / vocabulary).clamp(16, 128);
     let weights = Mat::new(matrix, vocabulary, hidden);
     let mut logits = vec![F::ZERO; step.min(scored.len()) * vocabulary];
-    let mut sum = 0.0;
+    let (mut sum, mut hits) = (0.0, Vec::with_capacity(scored.len()));
     for (i, scored) in scored.chunks(step).enumerate() {
         let span = i * step * hidden..(i * step + scored.len()) * hidden;
         let rows = Mat::new(&rows[span.clone()], scored.len(), hidden);
         let logits = &mut logits[..scored.len() * vocabulary];
         multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
-        sum += slopes(logits, scored, gradient.is_some());
+        sum += slopes(logits, scored, gradient.is_some(), &mut hits);
         let Some(gradient) = &mut gradient else { continue };
         let slopes = Mat::new(logits, scored.len(), vocabulary);
         multiply(MatMut::new(&mut gradient.rows[span], scored.len(), hidden), Old::Drop, F::ONE, slopes, weights);
@@ -42,17 +43,19 @@ pub(super) fn cross_entropy<F: Float>(
             multiply(MatMut::new(gradient.matrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), rows);
         }
     }
-    sum
+    loss(scored, sum, &hits)
 }
 
 vectorised! {
-    /// Weighted loss of rows of logits, which become their gradients: weight · (softmax - one at the target).
-    fn slopes(logits: &mut [F], scored: &[Scored], back: bool) -> f64 {
+    /// Σ weight · nll of rows of logits, which become their gradients: weight · (softmax - one at the target). Each row adds to
+    /// `hits` whether its target has the highest logit.
+    fn slopes(logits: &mut [F], scored: &[Scored], back: bool, hits: &mut Vec<bool>) -> f64 {
         let vocabulary = logits.len() / scored.len();
         let mut sum = 0.0;
         for (row, scored) in logits.chunks_exact_mut(vocabulary).zip(scored) {
             let target = scored.target as usize;
             let (top, right) = (greatest(row), row[target]);
+            hits.push(right >= top);
             let total = exponentiate(row, top);
             sum += f64::from(scored.weight) * (total.to_f64().ln() + (top - right).to_f64());
             if back {
@@ -75,12 +78,13 @@ mod tests {
     fn loss_agrees_with_finite_differences_over_chunks() {
         let (hidden, vocabulary, count) = (2, 7, 130);
         let (rows, matrix) = (wave(count * hidden, 1), wave(vocabulary * hidden, 2));
-        let scored: Vec<_> =
-            (0..count).map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32 }).collect();
-        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None);
+        let scored: Vec<_> = (0..count)
+            .map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32, first: row % 5 == 0 })
+            .collect();
+        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None).sum;
         let (mut drows, mut dmatrix) = (vec![9.0; rows.len()], vec![0.0; matrix.len()]);
         let slots = HeadGradient { rows: &mut drows, matrix: &mut dmatrix };
-        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots));
+        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots)).sum;
         assert_eq!(sum, loss(&rows, &matrix));
         agree(&rows, &drows, &[1.0], |rows| vec![loss(rows, &matrix)]);
         agree(&matrix, &dmatrix, &[1.0], |matrix| vec![loss(&rows, matrix)]);

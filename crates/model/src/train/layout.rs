@@ -1,7 +1,7 @@
 //! How a batch is cut: sequences into packs that are computed together without padding, packs into shards that are
 //! computed side by side. Depends on the batch alone, never on the number of threads.
-use super::Sequence;
 use super::attention::Segment;
+use super::{Loss, Sequence};
 use crate::Error;
 
 /// A row that must predict a token.
@@ -13,6 +13,21 @@ pub(super) struct Scored {
     pub target: u32,
     /// How much its loss counts.
     pub weight: f32,
+    /// Whether an answer begins with it.
+    pub first: bool,
+}
+
+/// The loss of scored rows of which `sum` is Σ weight · nll and `hits` says which targets had the highest logit.
+pub(super) fn loss(scored: &[Scored], sum: f64, hits: &[bool]) -> Loss {
+    let (mut loss, mut at) = (Loss { sum, ..Loss::default() }, 0);
+    for answer in scored.chunk_by(|_, next| !next.first) {
+        let weight = f64::from(answer[0].weight);
+        let right = hits[at..at + answer.len()].iter().all(|hit| *hit);
+        at += answer.len();
+        let right = if right { weight } else { 0.0 };
+        loss += Loss { sum: 0.0, weight: weight * answer.len() as f64, right, answers: weight };
+    }
+    loss
 }
 
 /// Sequences one behind the other.
@@ -31,8 +46,11 @@ pub(super) struct Pack {
 impl Pack {
     fn push(&mut self, sequence: &Sequence) {
         let start = self.tokens.len();
-        let targets = sequence.targets.iter().enumerate();
-        self.scored.extend(targets.filter_map(|(i, target)| Some(Scored { row: start + i, target: (*target)?, weight: sequence.weight })));
+        let first = |i: usize| i == 0 || sequence.targets[i - 1].is_none();
+        let scored = |(i, target): (usize, &Option<u32>)| {
+            Some(Scored { row: start + i, target: (*target)?, weight: sequence.weight, first: first(i) })
+        };
+        self.scored.extend(sequence.targets.iter().enumerate().filter_map(scored));
         self.tokens.extend(&sequence.tokens);
         self.positions.extend(0..sequence.tokens.len());
         self.segments.push(Segment { start, len: sequence.tokens.len() });
@@ -86,7 +104,7 @@ pub(super) fn check(batch: &[Sequence], vocabulary: usize) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Sequence, check, plan};
+    use super::{Pack, Sequence, check, loss, plan};
 
     fn sequence(len: usize) -> Sequence {
         Sequence { tokens: vec![1; len], targets: (0..len).map(|i| (i % 2 == 1).then_some(2)).collect(), weight: 0.5 }
@@ -106,6 +124,17 @@ mod tests {
                 assert!(pack.scored.iter().all(|s| pack.positions[s.row] % 2 == 1));
             }
         }
+    }
+
+    #[test]
+    fn an_answer_is_right_to_its_last_token_or_not_at_all() {
+        let targets = |marks: &str| marks.chars().map(|mark| (mark == 'x').then_some(2)).collect::<Vec<_>>();
+        let mut pack = Pack::default();
+        for (marks, weight) in [("xx..xxx", 1.0), ("x.x", 2.0)] {
+            pack.push(&Sequence { tokens: vec![1; marks.len()], targets: targets(marks), weight });
+        }
+        let loss = loss(&pack.scored, 3.0, &[true, true, true, false, true, true, false]);
+        assert_eq!((loss.sum, loss.weight, loss.answers, loss.right), (3.0, 9.0, 6.0, 3.0));
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod tensors;
 pub(crate) mod vector;
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
+use std::ops::AddAssign;
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -60,6 +62,29 @@ pub struct Loss {
     pub sum: f64,
     /// Σ weight over the rows with a loss; `sum / weight` is the mean.
     pub weight: f64,
+    /// Σ weight over the answers that greedy generation would write to the last token. An answer is a run of rows with a
+    /// loss; it is right where each of its targets has the highest logit.
+    pub right: f64,
+    /// Σ weight over all answers.
+    pub answers: f64,
+}
+
+impl AddAssign for Loss {
+    fn add_assign(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.weight += other.weight;
+        self.right += other.right;
+        self.answers += other.answers;
+    }
+}
+
+impl Sum for Loss {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |mut total, part| {
+            total += part;
+            total
+        })
+    }
 }
 
 /// Gradients of [`Loss::sum`] by the names of [`TrainModel::parameters`].

@@ -79,9 +79,9 @@ impl<'a, F: Float> Pass<'a, F> {
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Loss {
         let shards = plan(batch, SHARDS, PACK);
-        let sums: Vec<f64> =
+        let losses: Vec<Loss> =
             shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
-        Loss { sum: sums.iter().sum(), weight: weight(batch) }
+        losses.into_iter().sum()
     }
 
     /// Loss and the gradients of `entries`, all others frozen.
@@ -89,20 +89,20 @@ impl<'a, F: Float> Pass<'a, F> {
         let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
         let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let mut shards: Vec<(f64, Decoder<F>)> = plan(batch, count, PACK)
+        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, count, PACK)
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
-                let sum = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, Some(&mut gradient))).sum());
-                (sum, gradient)
+                let loss = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, Some(&mut gradient))).sum());
+                (loss, gradient)
             })
             .collect();
-        let sum = shards.iter().map(|(sum, _)| sum).sum();
+        let loss = shards.iter().map(|(loss, _)| *loss).sum();
         let total = add_up(shards.drain(..).map(|(_, gradient)| gradient).collect());
-        (Loss { sum, weight: weight(batch) }, total.unwrap_or_else(|| Decoder::zeros(layers, entries)))
+        (loss, total.unwrap_or_else(|| Decoder::zeros(layers, entries)))
     }
 
-    fn run(&self, pack: &Pack, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> f64 {
+    fn run(&self, pack: &Pack, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
         let (shared, decoder) = (&self.shared, self.decoder);
         let hidden = shared.hidden;
         let layers = decoder.layers.len();
@@ -122,7 +122,7 @@ impl<'a, F: Float> Pass<'a, F> {
             shared.forward(layer, pack, &mut kept[at], scratch, x);
         }
         let Some(gradient) = gradient else { return self.head(pack, x, None) };
-        let sum = self.head(pack, x, Some(gradient));
+        let loss = self.head(pack, x, Some(gradient));
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = if gradient.embed.is_empty() { 1 } else { 0 };
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
@@ -138,11 +138,11 @@ impl<'a, F: Float> Pass<'a, F> {
                 add(&mut embed[*token as usize * hidden..][..hidden], dx);
             }
         }
-        sum
+        loss
     }
 
     /// Last norm, head and loss. With gradients, `x` leaves as the gradient of the last layer's output.
-    fn head(&self, pack: &Pack, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> f64 {
+    fn head(&self, pack: &Pack, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> Loss {
         let (hidden, decoder) = (self.shared.hidden, self.decoder);
         let rows: Vec<F> = pack.scored.iter().flat_map(|s| x[s.row * hidden..][..hidden].iter().copied()).collect();
         let (mut normed, mut inverse) = (vec![F::ZERO; rows.len()], vec![F::ZERO; pack.scored.len()]);
@@ -152,7 +152,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let Some(gradient) = gradient else { return cross_entropy(&normed, matrix, hidden, &pack.scored, None) };
         let mut dnormed = vec![F::ZERO; rows.len()];
         let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });
-        let sum = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }));
+        let loss = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }));
         let mut drows = normed;
         drows.fill(F::ZERO);
         rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
@@ -160,13 +160,8 @@ impl<'a, F: Float> Pass<'a, F> {
         for (scored, dx) in pack.scored.iter().zip(drows.chunks_exact(hidden)) {
             add(&mut x[scored.row * hidden..][..hidden], dx);
         }
-        sum
+        loss
     }
-}
-
-/// Σ weight over the rows with a loss.
-pub(super) fn weight(batch: &[Sequence]) -> f64 {
-    batch.iter().map(|s| f64::from(s.weight) * s.targets.iter().flatten().count() as f64).sum()
 }
 
 /// Sum of gradients, first to last.

@@ -4,9 +4,10 @@ use candle_core::{D, Result, Tensor};
 
 use super::Sums;
 use super::linear::Value;
-use crate::train::layout::Scored;
+use crate::train::Loss;
+use crate::train::layout::{Scored, loss};
 
-/// Σ weight · nll in nats over `rows` (one for each of `scored`, × hidden) under the head `matrix` (vocabulary × hidden).
+/// Loss of `rows` (one for each of `scored`, × hidden) under the head `matrix` (vocabulary × hidden).
 /// With `sums` also the gradient of the rows, and that of the matrix is added there if it is trained. At most about `logits`
 /// logits exist at once.
 pub(super) fn cross_entropy(
@@ -15,28 +16,30 @@ pub(super) fn cross_entropy(
     scored: &[Scored],
     logits: usize,
     mut sums: Option<&mut Sums>,
-) -> Result<(f64, Option<Tensor>)> {
+) -> Result<(Loss, Option<Tensor>)> {
     let step = (logits / matrix.tensor.dim(0)?).clamp(16, 4096);
-    let (mut sum, mut drows) = (0.0, Vec::new());
+    let (mut sum, mut hits, mut drows) = (0.0, Vec::with_capacity(scored.len()), Vec::new());
     for (i, scored) in scored.chunks(step).enumerate() {
         let rows = rows.narrow(0, i * step, scored.len())?.contiguous()?;
-        let (loss, slopes) = slopes(&rows.matmul(&matrix.tensor.t()?)?, scored, sums.is_some())?;
-        sum += loss;
+        let (nll, slopes) = slopes(&rows.matmul(&matrix.tensor.t()?)?, scored, sums.is_some(), &mut hits)?;
+        sum += nll;
         if let (Some(sums), Some(slopes)) = (&mut sums, slopes) {
             drows.push(slopes.matmul(&matrix.tensor)?);
             sums.add(matrix, || slopes.t()?.matmul(&rows))?;
         }
     }
-    Ok((sum, if drows.is_empty() { None } else { Some(Tensor::cat(&drows, 0)?) }))
+    Ok((loss(scored, sum, &hits), if drows.is_empty() { None } else { Some(Tensor::cat(&drows, 0)?) }))
 }
 
-/// Weighted loss of rows of logits and, to go `back`, their gradients: weight · (softmax - one at the target).
-fn slopes(logits: &Tensor, scored: &[Scored], back: bool) -> Result<(f64, Option<Tensor>)> {
+/// Σ weight · nll of rows of logits and, to go `back`, their gradients: weight · (softmax - one at the target). Each row adds to
+/// `hits` whether its target has the highest logit.
+fn slopes(logits: &Tensor, scored: &[Scored], back: bool, hits: &mut Vec<bool>) -> Result<(f64, Option<Tensor>)> {
     let (count, device) = (scored.len(), logits.device());
     let targets = Tensor::from_vec(scored.iter().map(|s| s.target).collect::<Vec<_>>(), (count, 1), device)?;
     let weights = Tensor::from_vec(scored.iter().map(|s| s.weight).collect::<Vec<_>>(), (count, 1), device)?.to_dtype(logits.dtype())?;
     let top = logits.max_keepdim(D::Minus1)?;
     let right = (logits.gather(&targets, D::Minus1)? - &top)?;
+    hits.extend(right.ge(0.0)?.flatten_all()?.to_vec1::<u8>()?.into_iter().map(|hit| hit == 1));
     let shares = logits.broadcast_sub(&top)?.exp()?;
     let total = shares.sum_keepdim(D::Minus1)?;
     // each row's loss is rounded to the logits' type, their sum is not

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::layout::{Pack, plan};
-use super::{Gradients, Loss, Sequence, pass};
+use super::{Gradients, Loss, Sequence};
 use crate::Config;
 use attention::Attention;
 use head::cross_entropy;
@@ -85,15 +85,14 @@ impl<'a> Pass<'a> {
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Result<Loss> {
         let packs = plan(batch, 1, self.limits.rows);
-        let sum = packs.iter().flatten().map(|pack| self.run(pack, None)).sum::<Result<f64>>()?;
-        Ok(Loss { sum, weight: pass::weight(batch) })
+        packs.iter().flatten().map(|pack| self.run(pack, None)).sum()
     }
 
     /// Loss and the gradient of everything that is trained, on the device.
     pub fn loss_and_gradients(&self, batch: &[Sequence]) -> Result<(Loss, Gradients)> {
         let mut sums = Sums::default();
         let packs = plan(batch, 1, self.limits.rows);
-        let sum = packs.iter().flatten().map(|pack| self.run(pack, Some(&mut sums))).sum::<Result<f64>>()?;
+        let loss = packs.iter().flatten().map(|pack| self.run(pack, Some(&mut sums))).sum::<Result<Loss>>()?;
         for (name, variable) in self.variables {
             if !sums.0.contains_key(name) {
                 sums.0.insert(name.clone(), Tensor::zeros(variable.shape(), self.dtype, &self.device)?);
@@ -101,13 +100,13 @@ impl<'a> Pass<'a> {
         }
         // a device works on behind our back; what takes time here should be seen to take it here
         self.device.synchronize()?;
-        Ok((Loss { sum, weight: pass::weight(batch) }, sums.0))
+        Ok((loss, sums.0))
     }
 
-    fn run(&self, pack: &Pack, sums: Option<&mut Sums>) -> Result<f64> {
+    fn run(&self, pack: &Pack, sums: Option<&mut Sums>) -> Result<Loss> {
         let (rows, hidden) = (pack.tokens.len(), self.config.hidden_size);
         if pack.scored.is_empty() {
-            return Ok(0.0);
+            return Ok(Loss::default());
         }
         let tokens = Tensor::from_slice(&pack.tokens, rows, &self.device)?;
         let attention = Attention::new(self.config, pack, self.dtype, &self.device, self.limits.scores)?;
@@ -125,7 +124,7 @@ impl<'a> Pass<'a> {
             inputs.push((x, (bytes <= self.limits.kept_bytes).then_some(kept)));
             x = y;
         }
-        let (sum, dx) = self.head(pack, &x, Some(&mut *sums))?;
+        let (loss, dx) = self.head(pack, &x, Some(&mut *sums))?;
         let mut dx = Some(dx.expect("the gradient was asked for"));
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = usize::from(self.embed.learns.is_none());
@@ -138,20 +137,20 @@ impl<'a> Pass<'a> {
             let zeros = || Tensor::zeros((self.config.vocab_size, hidden), self.dtype, &self.device);
             sums.add(&self.embed, || zeros()?.index_add(&tokens, &dx, 0))?;
         }
-        Ok(sum)
+        Ok(loss)
     }
 
     /// Last norm, head and loss; with `sums` also the gradient of the last layer's output (T × hidden).
-    fn head(&self, pack: &Pack, x: &Tensor, sums: Option<&mut Sums>) -> Result<(f64, Option<Tensor>)> {
+    fn head(&self, pack: &Pack, x: &Tensor, sums: Option<&mut Sums>) -> Result<(Loss, Option<Tensor>)> {
         let places: Vec<u32> = pack.scored.iter().map(|s| u32::try_from(s.row).expect("a row fits 32 bits")).collect();
         let places = Tensor::from_vec(places, pack.scored.len(), &self.device)?;
         let rows = x.index_select(&places, 0)?;
         let (normed, inverse) = self.norm.forward(&rows)?;
         let matrix = self.head.as_ref().unwrap_or(&self.embed);
         let Some(sums) = sums else { return cross_entropy(&normed, matrix, &pack.scored, self.limits.logits, None) };
-        let (sum, dnormed) = cross_entropy(&normed, matrix, &pack.scored, self.limits.logits, Some(&mut *sums))?;
+        let (loss, dnormed) = cross_entropy(&normed, matrix, &pack.scored, self.limits.logits, Some(&mut *sums))?;
         let dnormed = dnormed.expect("a pack that is run has rows with a loss");
         let drows = self.norm.backward(&rows, &inverse, &dnormed, sums)?;
-        Ok((sum, Some(x.zeros_like()?.index_add(&places, &drows, 0)?)))
+        Ok((loss, Some(x.zeros_like()?.index_add(&places, &drows, 0)?)))
     }
 }
