@@ -1,7 +1,7 @@
 //! The report as one self-contained HTML page.
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::words::{agreement, money, number, verdict_words};
+use crate::words::{money, number, verdict_words};
 use crate::{Report, TaskReport, chart};
 
 const STYLE: &str = include_str!("style.css");
@@ -115,7 +115,7 @@ fn detail(task: &TaskReport) -> Markup {
                 (number(facts.answer_tokens[0])) " (" (number(facts.answer_tokens[1])) ")"
                 @if let Some(teacher) = &task.teacher { "; reference answers by " (teacher) } "."
             }
-            @if let Some(verdict) = &task.verdict { p { "Agreement " strong { (agreement(task)) } ". " (verdict.reason) } }
+            @if let Some(verdict) = &task.verdict { p { "Why: " (verdict.reason) "." } }
             @if !task.scores.is_empty() {
                 figure {
                     (chart::scores(&task.scores, task.verdict.as_ref().map_or(0.95, |v| v.bar)))
