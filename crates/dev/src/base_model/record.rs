@@ -151,8 +151,15 @@ pub fn list(dice: &mut Dice, fields: &[&Field]) -> String {
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The value as a person says it: small counts now and then in words. What is asked for stays a number.
+fn spoken(dice: &mut Dice, field: &Field) -> String {
+    const WORDS: [&str; 11] = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    let word = field.value.parse::<usize>().ok().and_then(|n| WORDS.get(n.checked_sub(2)?));
+    word.filter(|_| field.kind == Kind::Count && dice.chance(35)).map_or_else(|| field.value.clone(), |word| (*word).to_owned())
+}
+
 fn clause(dice: &mut Dice, field: &Field, alone: bool) -> String {
-    let (name, value) = (field.words(), &field.value);
+    let (name, value) = (field.words(), &spoken(dice, field));
     if alone && dice.chance(50) {
         let lead = match field.kind {
             Kind::Id => dice.word(&["number ", "it is about ", "code ", "ref ", "the one marked "]),

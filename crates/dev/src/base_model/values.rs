@@ -94,9 +94,46 @@ fn pseudo_name(dice: &mut Dice) -> String {
     capital(&pseudo(dice, syllables))
 }
 
+/// Characters in a row. Every third row stutters: after `55` nobody knows what comes next who looks only for what followed
+/// a 5 before, so such rows teach to keep count of the place.
 fn run(dice: &mut Dice, letters: &str, low: usize, high: usize) -> String {
-    let n = dice.between(low, high);
-    (0..n).map(|_| dice.letter(letters)).collect()
+    let (n, stutters) = (dice.between(low, high), dice.chance(33));
+    let mut row = String::new();
+    for _ in 0..n {
+        let said = row.chars().rev().nth(dice.weighted(&[3, 1]));
+        row.push(said.filter(|_| stutters && dice.chance(50)).unwrap_or_else(|| dice.letter(letters)));
+    }
+    row
+}
+
+/// A value that is easily taken for `text`: one character of it doubled, left out or changed. None of very short ones.
+pub fn kin(dice: &mut Dice, text: &str) -> Option<String> {
+    let places: Vec<_> = text.char_indices().filter(|(_, c)| c.is_alphanumeric()).collect();
+    if places.len() < 3 {
+        return None;
+    }
+    let (at, c) = *dice.pick(&places);
+    let (before, after) = (&text[..at], &text[at + c.len_utf8()..]);
+    let changed = match dice.below(4) {
+        0 => format!("{c}{c}"),
+        1 => String::new(),
+        _ if c.is_ascii_digit() => dice.letter(DIGITS).to_string(),
+        _ if c.is_uppercase() => dice.letter(UPPER).to_string(),
+        _ => pseudo(dice, 1),
+    };
+    Some(format!("{before}{changed}{after}"))
+}
+
+/// With two neighbouring letters of one word in each other's place, as hasty people write.
+pub fn typo(dice: &mut Dice, text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let places: Vec<_> = (1..letters.len()).filter(|at| letters[at - 1..=*at].iter().all(|c| c.is_lowercase())).collect();
+    if places.is_empty() {
+        return text.to_owned();
+    }
+    let (mut letters, at) = (letters, *dice.pick(&places));
+    letters.swap(at - 1, at);
+    letters.into_iter().collect()
 }
 
 fn id(dice: &mut Dice) -> String {

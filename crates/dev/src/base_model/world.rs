@@ -24,16 +24,31 @@ pub struct World {
     fields: Vec<String>,
     /// Labels of messages with the sentences that express them.
     pub intents: BTreeMap<String, Vec<String>>,
+    /// What else can be told of a message.
+    #[serde(skip)]
+    pub aspects: Vec<Aspect>,
+}
+
+/// Something that can be told of any message beside its intent: labels with the sentences that express them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aspect {
+    /// What it is called.
+    pub name: String,
+    /// Labels with sentences.
+    pub labels: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
 struct File {
     world: Vec<World>,
+    aspect: Vec<Aspect>,
 }
 
-/// Reads the worlds that are part of this program.
+/// Reads the worlds that are part of this program; every one has the same aspects.
 pub fn all() -> Result<Vec<World>> {
-    let file: File = toml::from_str(include_str!("worlds.toml")).context("worlds.toml")?;
+    let mut file: File = toml::from_str(include_str!("worlds.toml")).context("worlds.toml")?;
+    file.world.iter_mut().for_each(|world| world.aspects.clone_from(&file.aspect));
     for world in &file.world {
         for field in &world.fields {
             split(field).with_context(|| format!("field `{field}` of {}", world.name))?;

@@ -46,6 +46,20 @@ fn item(dice: &mut Dice, world: &World, kind: Option<Kind>) -> String {
     }
 }
 
+/// Items of a kind; in every third document some are easily taken for one before.
+fn items(dice: &mut Dice, world: &World, kind: Option<Kind>, n: usize) -> Vec<String> {
+    let alike = dice.chance(33);
+    let mut items: Vec<String> = Vec::new();
+    for _ in 0..n {
+        let like = (alike && !items.is_empty() && dice.chance(60)).then(|| dice.pick(&items).clone());
+        items.push(match like {
+            Some(like) => values::kin(dice, &like).unwrap_or(like),
+            None => item(dice, world, kind),
+        });
+    }
+    items
+}
+
 fn kind(dice: &mut Dice) -> Option<Kind> {
     dice.chance(60).then(|| *dice.pick(&KINDS))
 }
@@ -53,7 +67,8 @@ fn kind(dice: &mut Dice) -> Option<Kind> {
 /// A sequence, then the same again, sometimes written with another separator.
 fn repeat(dice: &mut Dice, world: &World) -> Document {
     let kind = kind(dice);
-    let items: Vec<_> = (0..dice.between(3, 12)).map(|_| item(dice, world, kind)).collect();
+    let n = dice.between(3, 12);
+    let items = items(dice, world, kind, n);
     let mut document = Document::default();
     document.given(items.join(dice.word(&[", ", "\n", " ", "; ", " | "])));
     let mut known = 1;
@@ -79,11 +94,12 @@ fn repeat(dice: &mut Dice, world: &World) -> Document {
 /// Named values, then some of the names asked in another order.
 fn pairs(dice: &mut Dice, world: &World) -> Document {
     let (keys, kind) = (dice.chance(50), kind(dice));
+    let n = dice.between(3, 9);
+    let names = if keys { world.nouns(dice, n) } else { items(dice, world, Some(Kind::Word), n) };
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for _ in 0..dice.between(3, 9) {
-        let key = if keys { world.noun(dice) } else { item(dice, world, Some(Kind::Word)) };
+    for (key, value) in names.into_iter().zip(items(dice, world, kind, n)) {
         if pairs.iter().all(|(other, _)| *other != key) {
-            pairs.push((key, item(dice, world, kind)));
+            pairs.push((key, value));
         }
     }
     let sign = dice.word(&[": ", " = ", " -> ", " is ", "\t"]);

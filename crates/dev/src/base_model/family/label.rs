@@ -1,13 +1,14 @@
 //! Choice of a label: the instruction lists the labels, the answer is the one that fits the message.
 //!
 //! Labels are the intents of a world under their own names or renamed to made-up words, told apart by
-//! words, by a description or by examples; so the choice follows from the prompt, not from memory.
-use serde_json::json;
+//! words, by a description or by examples; so the choice follows from the prompt, not from memory. Some documents ask for
+//! several labels at once.
+use serde_json::{Map, Value, json};
 
 use super::super::dice::Dice;
 use super::super::document::{Chat, Document, Style};
 use super::super::values::{self, Kind};
-use super::super::world::World;
+use super::super::world::{Aspect, World};
 
 /// A label as the prompt shows it.
 struct Choice {
@@ -19,10 +20,15 @@ struct Choice {
 enum Source {
     Intent(String),
     Word(String),
+    Aspect(Vec<String>),
 }
 
 /// Draws a labelling of one to five messages.
 pub fn draw(dice: &mut Dice, world: &World) -> Document {
+    if dice.chance(30) { manifold(dice, world) } else { single(dice, world) }
+}
+
+fn single(dice: &mut Dice, world: &World) -> Document {
     let choices = if dice.chance(65) { by_intent(dice, world) } else { by_word(dice, world) };
     let format = dice.weighted(&[6, 2, 1]);
     let key = dice.word(&["label", "class", "topic", "kind", "group"]);
@@ -40,6 +46,60 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
         chat.exchange(message, answer);
     }
     chat.document()
+}
+
+/// One to three labels for each message: every sentence decides one of them and says nothing of the others.
+fn manifold(dice: &mut Dice, world: &World) -> Document {
+    let n = dice.between(1, 3);
+    let mut asked: Vec<(String, Vec<Choice>)> =
+        dice.sample(&world.aspects, n).iter().map(|aspect| (aspect.name.clone(), by_aspect(dice, world, aspect))).collect();
+    if n < 3 {
+        asked.push((dice.word(&["topic", "subject", "intent"]).to_owned(), by_intent(dice, world)));
+    }
+    dice.shuffle(&mut asked);
+    let (style, hints) = (Style::draw(dice), dice.chance(40));
+    let mut chat = Chat { system: questions(dice, world, &asked, hints), ..Chat::default() };
+    for _ in 0..dice.between(1, 5) {
+        let drawn: Vec<_> = asked.iter().map(|(name, choices)| (name, dice.pick(choices))).collect();
+        let mut sentences: Vec<_> = drawn.iter().map(|(_, choice)| message(dice, world, choice)).collect();
+        dice.shuffle(&mut sentences);
+        let answer: Map<_, _> = drawn.into_iter().map(|(name, choice)| (name.clone(), Value::from(choice.label.as_str()))).collect();
+        chat.exchange(sentences.join(" "), style.write(&Value::Object(answer)));
+    }
+    chat.document()
+}
+
+fn by_aspect(dice: &mut Dice, world: &World, aspect: &Aspect) -> Vec<Choice> {
+    let choice = |(label, sentences): (&String, &Vec<String>)| {
+        let hint = format!("as in \"{}\"", sentence(dice, world, sentences));
+        Choice { label: label.clone(), hint, source: Source::Aspect(sentences.clone()) }
+    };
+    let mut choices: Vec<_> = aspect.labels.iter().map(choice).collect();
+    dice.shuffle(&mut choices);
+    choices
+}
+
+fn sentence(dice: &mut Dice, world: &World, sentences: &[String]) -> String {
+    let sentence = dice.pick(sentences).clone();
+    format!("{}{}", values::capital(&world.expand(dice, &sentence)), dice.word(&[".", ".", "!"]))
+}
+
+fn questions(dice: &mut Dice, world: &World, asked: &[(String, Vec<Choice>)], hints: bool) -> String {
+    let intro = if dice.chance(40) { format!("You are {}. ", world.agent) } else { String::new() };
+    let body = dice.word(&["Read the message and answer as JSON", "Describe each message in JSON", "Tag what the user writes, JSON only"]);
+    if hints {
+        let line = |(name, choices): &(String, Vec<Choice>)| {
+            let lines: Vec<_> = choices.iter().map(|choice| format!("- {}: {}", choice.label, choice.hint)).collect();
+            format!("{name}:\n{}", lines.join("\n"))
+        };
+        return format!("{intro}{body}.\n{}", asked.iter().map(line).collect::<Vec<_>>().join("\n"));
+    }
+    let (is, or) = (dice.word(&[" is ", ": ", " = "]), dice.word(&[", ", " | ", " / ", " or "]));
+    let line = |(name, choices): &(String, Vec<Choice>)| {
+        let labels: Vec<_> = choices.iter().map(|choice| choice.label.as_str()).collect();
+        format!("{name}{is}{}", labels.join(or))
+    };
+    format!("{intro}{body}: {}.", asked.iter().map(line).collect::<Vec<_>>().join("; "))
 }
 
 fn by_intent(dice: &mut Dice, world: &World) -> Vec<Choice> {
@@ -78,8 +138,14 @@ fn by_word(dice: &mut Dice, world: &World) -> Vec<Choice> {
 }
 
 fn message(dice: &mut Dice, world: &World, choice: &Choice) -> String {
+    let text = well_written(dice, world, choice);
+    if dice.chance(8) { values::typo(dice, &text) } else { text }
+}
+
+fn well_written(dice: &mut Dice, world: &World, choice: &Choice) -> String {
     match &choice.source {
         Source::Intent(intent) => world.message(dice, intent),
+        Source::Aspect(sentences) => sentence(dice, world, sentences),
         Source::Word(noun) => {
             let (adjective, verb) = (world.adjective(dice), world.verb(dice));
             let when = dice.word(&["today", "again", "since Monday", "now", "on Sunday", "at last"]);

@@ -14,9 +14,13 @@ pub fn draw(dice: &mut Dice, world: &World) -> Document {
     let count = dice.between(2, 5);
     let key = |dice: &mut Dice| if dice.chance(50) { values::text(dice, Kind::Id) } else { values::text(dice, Kind::Name) };
     let mut rows: Vec<(String, Record)> = vec![(key(dice), first.clone())];
+    let alike = dice.chance(25);
     while rows.len() < count {
-        let next = (key(dice), first.again(dice));
-        rows.push(next);
+        let like = if alike { values::kin(dice, &rows[0].0) } else { None };
+        let next = like.unwrap_or_else(|| key(dice));
+        if rows.iter().all(|(other, _)| *other != next) {
+            rows.push((next, first.again(dice)));
+        }
     }
     let context = context(dice, world, &rows);
     let mut chat = Chat::default();

@@ -27,7 +27,7 @@ pub const FAMILIES: [Family; 8] = [
     Family { name: "drill", draw: drill::draw, weight: [50, 18] },
     Family { name: "lookup", draw: lookup::draw, weight: [16, 13] },
     Family { name: "extract", draw: extract::draw, weight: [16, 24] },
-    Family { name: "label", draw: label::draw, weight: [4, 17] },
+    Family { name: "label", draw: label::draw, weight: [4, 20] },
     Family { name: "tools", draw: tools::draw, weight: [5, 18] },
     Family { name: "answer", draw: answer::draw, weight: [4, 14] },
     Family { name: "reshape", draw: reshape::draw, weight: [4, 4] },
