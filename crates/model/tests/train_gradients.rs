@@ -201,6 +201,50 @@ fn adapters_agree_with_finite_differences() {
     difference(&config(PLAIN), Trainable::Lora { rank: 2, alpha: 4.0 });
 }
 
+/// Calls of three conversations that begin alike: two branch off within a block of attention, one behind it and again within
+/// its branch; one call is another's beginning, one comes twice with other weights.
+fn tree() -> Vec<Sequence> {
+    let tokens = |parts: &[(usize, usize)]| -> Vec<u32> {
+        parts.iter().flat_map(|(seed, len)| (0..*len).map(move |i| ((i * i + seed * i + 5 * seed + 3) % 40) as u32)).collect()
+    };
+    let calls: [(&[(usize, usize)], f32); 7] = [
+        (&[(1, 90), (2, 20)], 1.0),
+        (&[(1, 90), (2, 70), (3, 9)], 0.5),
+        (&[(1, 90), (2, 70), (4, 70)], 1.0),
+        (&[(1, 90), (2, 70), (4, 70)], 3.0),
+        (&[(1, 40), (5, 30)], 2.0),
+        (&[(1, 90), (7, 100)], 1.0),
+        (&[(8, 5)], 1.0),
+    ];
+    let sequence = |(parts, weight): &(&[(usize, usize)], f32)| {
+        let tokens = tokens(parts);
+        // every fourth token of the beginning and all of the end carry loss
+        let target = |i: usize| (i % 4 == 0 || i + 9 > tokens.len()).then_some(((i * 7 + tokens.len()) % 40) as u32);
+        Sequence { targets: (0..tokens.len()).map(target).collect(), tokens, weight: *weight }
+    };
+    let mut calls: Vec<Sequence> = calls.iter().map(sequence).collect();
+    calls.sort_by(|one, other| one.tokens.cmp(&other.tokens));
+    calls
+}
+
+#[test]
+fn a_tree_gives_what_its_sequences_give_one_by_one() {
+    for trainable in [Trainable::Full, Trainable::Lora { rank: 3, alpha: 5.0 }] {
+        let model = model(&config(RICH), trainable, DType::F64);
+        let (loss, together) = model.loss_and_gradients(&tree()).expect("a good batch");
+        let alone: Vec<_> = tree().iter().map(|s| model.loss_and_gradients(std::slice::from_ref(s)).expect("a good batch")).collect();
+        let right: model::train::Loss = alone.iter().map(|(loss, _)| *loss).sum();
+        assert!((loss.sum / right.sum - 1.0).abs() < 1e-13, "{} is not {}", loss.sum, right.sum);
+        assert_eq!((loss.weight, loss.answers, loss.right), (right.weight, right.answers, right.right));
+        for (name, gradient) in &together {
+            let parts: Vec<&Tensor> = alone.iter().map(|(_, gradients)| &gradients[name]).collect();
+            let sum = Tensor::stack(&parts, 0).and_then(|all| all.sum(0)).expect("same shapes");
+            let off = norm_of(&(gradient - &sum).expect("same shape"));
+            assert!(off <= 1e-12 * norm_of(&sum), "{name} is off by {off}, of {}", norm_of(&sum));
+        }
+    }
+}
+
 /// The guard against gradients that vanish in silence: B learns at the first step, A from the second on.
 #[test]
 fn every_adapter_matrix_learns() {
@@ -233,7 +277,7 @@ fn the_bits_do_not_depend_on_the_threads() {
         let model = model(&config, trainable, DType::F32);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            pool.install(|| model.loss_and_gradients(&batch())).expect("a good batch")
+            pool.install(|| model.loss_and_gradients(&[batch(), tree()].concat())).expect("a good batch")
         };
         let (loss, gradients) = run(1);
         for threads in [2, 3, 7] {

@@ -1,5 +1,6 @@
 //! Causal attention with grouped keys, forward and backward, blockwise: no T × T matrix is ever kept.
-//! Knows one packed batch of rotated queries, keys and values; positions are already in them.
+//! Knows one packed batch of rotated queries, keys and values, of which some rows belong to several sequences; positions are
+//! already in them.
 use super::float::{Float, dot, exponentiate, greatest};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::vector::vectorised;
@@ -40,18 +41,57 @@ impl Heads {
     }
 }
 
-/// Rows of a batch that attend to one another: row i to those of its own up to i.
+/// Rows that lie one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct Span {
     /// First row.
     pub start: usize,
     /// Rows.
     pub len: usize,
 }
 
-/// Blocks of rows of a segment: (first row within it, rows).
-fn blocks(segment: Segment) -> impl Iterator<Item = (usize, usize)> {
-    (0..segment.len).step_by(BLOCK).map(move |first| (first, BLOCK.min(segment.len - first)))
+/// A branch of the tree of sequences: its row i attends to all that lies before the branch, and to its own rows up to i.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Its own rows.
+    pub own: Span,
+    /// The rows between the root and the branch, in order.
+    pub before: Vec<Span>,
+}
+
+/// Query rows that are taken at once, and the keys that they see.
+struct Block<'a> {
+    /// First query row.
+    start: usize,
+    /// Query rows.
+    count: usize,
+    /// Keys that the first query sees without its own.
+    first: usize,
+    segment: &'a Segment,
+}
+
+impl<'a> Block<'a> {
+    fn all(segment: &'a Segment) -> impl Iterator<Item = Self> {
+        let Span { start, len } = segment.own;
+        let before: usize = segment.before.iter().map(|span| span.len).sum();
+        (0..len).step_by(BLOCK).map(move |at| Self { start: start + at, count: BLOCK.min(len - at), first: before + at, segment })
+    }
+
+    /// Keys that any of its queries sees: the width of its scores.
+    fn seen(&self) -> usize {
+        self.first + self.count
+    }
+
+    /// The rows of these keys, each with its first column among the scores.
+    fn keys(&self) -> impl Iterator<Item = (Span, usize)> {
+        let start = self.segment.own.start;
+        let own = Span { start, len: self.start + self.count - start };
+        let spans = self.segment.before.iter().copied().chain([own]);
+        spans.scan(0, |column, span| {
+            *column += span.len;
+            Some((span, *column - span.len))
+        })
+    }
 }
 
 /// `mixed` (T × queries·width) from `qkv` (T × row); `norms` (heads × T) keeps the log of each softmax's denominator.
@@ -61,23 +101,27 @@ pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mi
     let (row, out) = (heads.row(), heads.mixed());
     let rows = qkv.len() / row;
     let mut scores = Vec::new();
-    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (*s, h))) {
+    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (s, h))) {
         let (q, k, v) = heads.columns(head);
-        let base = segment.start * row;
-        for (first, count) in blocks(segment) {
-            let seen = first + count;
+        for block in Block::all(segment) {
+            let (start, count, seen) = (block.start, block.count, block.seen());
             scores.resize(scores.len().max(count * seen), F::ZERO);
             let scores = &mut scores[..count * seen];
-            let queries = Mat::strided(&qkv[base + first * row + q..], count, heads.width, row);
-            let keys = Mat::strided(&qkv[base + k..], seen, heads.width, row);
-            let values = Mat::strided(&qkv[base + v..], seen, heads.width, row);
-            multiply(MatMut::new(scores, count, seen), Old::Drop, heads.scale(), queries, keys.t());
-            let start = segment.start + first;
+            let queries = Mat::strided(&qkv[start * row + q..], count, heads.width, row);
+            for (span, column) in block.keys() {
+                let keys = Mat::strided(&qkv[span.start * row + k..], span.len, heads.width, row);
+                multiply(MatMut::strided(&mut scores[column..], count, span.len, seen), Old::Drop, heads.scale(), queries, keys.t());
+            }
             let norms = &mut norms[head * rows + start..][..count];
             let mut sums = [F::ZERO; BLOCK];
-            softmax(scores, first, norms, &mut sums[..count]);
+            softmax(scores, block.first, norms, &mut sums[..count]);
             let target = &mut mixed[start * out + q..];
-            multiply(MatMut::strided(target, count, heads.width, out), Old::Drop, F::ONE, Mat::new(scores, count, seen), values);
+            for (span, column) in block.keys() {
+                let old = if column == 0 { Old::Drop } else { Old::Add };
+                let values = Mat::strided(&qkv[span.start * row + v..], span.len, heads.width, row);
+                let weights = Mat::strided(&scores[column..], count, span.len, seen);
+                multiply(MatMut::strided(target, count, heads.width, out), old, F::ONE, weights, values);
+            }
             for (i, sum) in sums[..count].iter().enumerate() {
                 let factor = F::ONE / *sum;
                 target[i * out..][..heads.width].iter_mut().for_each(|x| *x *= factor);
@@ -117,35 +161,40 @@ pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: At
     let rows = kept.qkv.len() / row;
     dqkv.fill(F::ZERO);
     let (mut weights, mut slopes) = (Vec::new(), Vec::new());
-    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (*s, h))) {
+    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (s, h))) {
         let (q, k, v) = heads.columns(head);
-        let base = segment.start * row;
-        for (first, count) in blocks(segment) {
-            let (seen, start) = (first + count, segment.start + first);
+        for block in Block::all(segment) {
+            let (start, count, seen) = (block.start, block.count, block.seen());
             let size = count * seen;
             weights.resize(weights.len().max(size), F::ZERO);
             slopes.resize(slopes.len().max(size), F::ZERO);
             let (weights, slopes) = (&mut weights[..size], &mut slopes[..size]);
-            let queries = Mat::strided(&kept.qkv[base + first * row + q..], count, heads.width, row);
-            let keys = Mat::strided(&kept.qkv[base + k..], seen, heads.width, row);
-            let values = Mat::strided(&kept.qkv[base + v..], seen, heads.width, row);
+            let part = |span: Span, column: usize| Mat::strided(&kept.qkv[span.start * row + column..], span.len, heads.width, row);
+            let queries = part(Span { start, len: count }, q);
             let pulls = Mat::strided(&dmixed[start * out + q..], count, heads.width, out);
-            multiply(MatMut::new(weights, count, seen), Old::Drop, heads.scale(), queries, keys.t());
-            multiply(MatMut::new(slopes, count, seen), Old::Drop, F::ONE, pulls, values.t());
+            for (span, column) in block.keys() {
+                let (weights, slopes) = (&mut weights[column..], &mut slopes[column..]);
+                multiply(MatMut::strided(weights, count, span.len, seen), Old::Drop, heads.scale(), queries, part(span, k).t());
+                multiply(MatMut::strided(slopes, count, span.len, seen), Old::Drop, F::ONE, pulls, part(span, v).t());
+            }
             let mut totals = [F::ZERO; BLOCK];
             for (i, total) in totals[..count].iter_mut().enumerate() {
                 let span = (start + i) * out + q..(start + i) * out + q + heads.width;
                 *total = dot(&kept.mixed[span.clone()], &dmixed[span]);
             }
-            softmax_back(weights, slopes, first, &kept.norms[head * rows + start..][..count], &totals);
-            let (weights, slopes) = (Mat::new(weights, count, seen), Mat::new(slopes, count, seen));
+            softmax_back(weights, slopes, block.first, &kept.norms[head * rows + start..][..count], &totals);
             let scale = heads.scale();
-            let mut add = |column: usize, n: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
-                multiply(MatMut::strided(&mut dqkv[column..], n, heads.width, row), Old::Add, scale, a, b);
+            let mut add = |span: Span, column: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
+                let target = &mut dqkv[span.start * row + column..];
+                multiply(MatMut::strided(target, span.len, heads.width, row), Old::Add, scale, a, b);
             };
-            add(base + v, seen, F::ONE, weights.t(), pulls);
-            add(base + first * row + q, count, scale, slopes, keys);
-            add(base + k, seen, scale, slopes.t(), queries);
+            for (span, column) in block.keys() {
+                let weights = Mat::strided(&weights[column..], count, span.len, seen);
+                let slopes = Mat::strided(&slopes[column..], count, span.len, seen);
+                add(span, v, F::ONE, weights.t(), pulls);
+                add(Span { start, len: count }, q, scale, slopes, part(span, k));
+                add(span, k, scale, slopes.t(), queries);
+            }
         }
     }
 }
@@ -171,13 +220,19 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attended, Heads, Segment, attend, attend_back};
+    use super::{Attended, Heads, Segment, Span, attend, attend_back};
     use crate::train::differences::{agree, wave};
 
     #[test]
-    fn attention_agrees_with_finite_differences_over_blocks_and_segments() {
+    fn attention_agrees_with_finite_differences_over_blocks_and_branches() {
         let heads = Heads { queries: 4, keys: 2, width: 2 };
-        let segments = [Segment { start: 0, len: 67 }, Segment { start: 67, len: 3 }];
+        let span = |start, len| Span { start, len };
+        // the third branch leaves the first after two rows and then the second after one
+        let segments = [
+            Segment { own: span(0, 65), before: vec![] },
+            Segment { own: span(65, 2), before: vec![span(0, 2)] },
+            Segment { own: span(67, 3), before: vec![span(0, 2), span(65, 1)] },
+        ];
         let forward = |qkv: &[f64]| {
             let (mut mixed, mut norms) = (vec![0.0; 70 * heads.mixed()], vec![0.0; 70 * 4]);
             attend(heads, &segments, qkv, &mut mixed, &mut norms);
@@ -188,10 +243,15 @@ mod tests {
         let mut dqkv = vec![1.0; qkv.len()];
         attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv);
         agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
-        // the first row of a segment sees itself alone
-        let value = |row: usize, head: usize| (6 + head / 2) * 2 + row * heads.row();
-        for head in 0..4 {
-            assert!((mixed[67 * 8 + head * 2] - qkv[value(67, head)]).abs() < 1e-14);
+        // a row of a branch gets what it would get in a sequence of its own
+        let path: Vec<usize> = [0, 1, 65, 67, 68, 69].into();
+        let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
+        let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
+        attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms);
+        for (row, at) in path.iter().enumerate() {
+            for column in 0..heads.mixed() {
+                assert!((single[row * heads.mixed() + column] - mixed[at * heads.mixed() + column]).abs() < 1e-14);
+            }
         }
     }
 }

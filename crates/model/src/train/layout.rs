@@ -1,6 +1,7 @@
 //! How a batch is cut: sequences into packs that are computed together without padding, packs into shards that are
-//! computed side by side. Depends on the batch alone, never on the number of threads.
-use super::attention::Segment;
+//! computed side by side. Within a pack, what a sequence begins with that the one before it began with too has its rows once:
+//! the pack is a tree. Depends on the batch alone, never on the number of threads.
+use super::attention::{Segment, Span};
 use super::{Loss, Sequence};
 use crate::Error;
 
@@ -30,55 +31,114 @@ pub(super) fn loss(scored: &[Scored], sum: f64, hits: &[bool]) -> Loss {
     loss
 }
 
-/// Sequences one behind the other.
+/// The rows of some sequences. Whatever sequences have in common from their beginning on has the same keys, values and results
+/// in each of them, because attention is causal; so it may stand once, and its gradient is the sum of theirs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Pack {
     /// Token of each row.
     pub tokens: Vec<u32>,
     /// Position of each row in its sequence.
     pub positions: Vec<usize>,
-    /// Which rows attend to one another.
+    /// Which rows attend to which.
     pub segments: Vec<Segment>,
-    /// The rows with a loss, in order.
+    /// The rows with a loss, sequence after sequence; a row that sequences share is there for each that scores it.
     pub scored: Vec<Scored>,
+    /// The rows of the last sequence, in order.
+    path: Vec<Span>,
 }
 
 impl Pack {
-    fn push(&mut self, sequence: &Sequence) {
-        let start = self.tokens.len();
+    /// Adds a sequence whose first `shared` tokens are those of the last one.
+    fn push(&mut self, sequence: &Sequence, shared: usize) {
+        let own = Span { start: self.tokens.len(), len: sequence.tokens.len() - shared };
+        self.tokens.extend(&sequence.tokens[shared..]);
+        self.positions.extend(shared..sequence.tokens.len());
+        cut(&mut self.path, shared);
+        if own.len > 0 {
+            self.segments.push(Segment { own, before: self.path.clone() });
+            match self.path.last_mut() {
+                Some(last) if last.start + last.len == own.start => last.len += own.len,
+                _ => self.path.push(own),
+            }
+        }
         let first = |i: usize| i == 0 || sequence.targets[i - 1].is_none();
-        let scored = |(i, target): (usize, &Option<u32>)| {
-            Some(Scored { row: start + i, target: (*target)?, weight: sequence.weight, first: first(i) })
+        let rows = self.path.iter().flat_map(|span| span.start..span.start + span.len);
+        let scored = |(i, (row, target)): (usize, (usize, &Option<u32>))| {
+            Some(Scored { row, target: (*target)?, weight: sequence.weight, first: first(i) })
         };
-        self.scored.extend(sequence.targets.iter().enumerate().filter_map(scored));
-        self.tokens.extend(&sequence.tokens);
-        self.positions.extend(0..sequence.tokens.len());
-        self.segments.push(Segment { start, len: sequence.tokens.len() });
+        self.scored.extend(rows.zip(&sequence.targets).enumerate().filter_map(scored));
     }
 }
 
-/// Cuts a batch, in its order, into at most `shards` lists of packs of about equal numbers of tokens. A pack has at most `rows`
-/// rows, unless one sequence alone has more.
-pub(super) fn plan(batch: &[Sequence], shards: usize, rows: usize) -> Vec<Vec<Pack>> {
-    let total: usize = batch.iter().map(|s| s.tokens.len()).sum();
-    let mut plan: Vec<Vec<Pack>> = vec![Vec::new(); shards];
-    let mut before = 0;
-    for sequence in batch {
-        // the shard in which the middle of the sequence falls
-        let middle = before + sequence.tokens.len() / 2;
-        let shard = &mut plan[(middle * shards / total.max(1)).min(shards - 1)];
+/// Leaves the first `rows` rows of a path.
+fn cut(path: &mut Vec<Span>, mut rows: usize) {
+    for span in path.iter_mut() {
+        span.len = span.len.min(rows);
+        rows -= span.len;
+    }
+    path.retain(|span| span.len > 0);
+}
+
+/// What bounds a plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Most shards.
+    pub shards: usize,
+    /// Rows of a pack, unless one sequence alone has more or a longer beginning would have to be computed again.
+    pub rows: usize,
+    /// Whether common beginnings have their rows once.
+    pub share: bool,
+}
+
+/// A beginning is computed again, for another shard or pack, where it adds less than one row to so many.
+const AGAIN: usize = 8;
+
+/// Cuts a batch, in its order, into lists of packs of about equal numbers of rows. Only neighbours share, so a batch that is
+/// sorted by its tokens shares most.
+pub(super) fn plan(batch: &[Sequence], limits: Limits) -> Vec<Vec<Pack>> {
+    let mut shared = vec![0; batch.len()];
+    if limits.share {
+        batch.windows(2).zip(shared.iter_mut().skip(1)).for_each(|(pair, shared)| *shared = common(&pair[0].tokens, &pair[1].tokens));
+    }
+    let new: Vec<usize> = batch.iter().zip(&shared).map(|(sequence, shared)| sequence.tokens.len() - shared).collect();
+    let total: usize = new.iter().sum();
+    let mut places = Vec::new();
+    for shards in (1..=limits.shards).rev() {
+        places = spread(&new, shards);
+        let again: usize = (1..batch.len()).filter(|i| places[*i] != places[i - 1]).map(|i| shared[i]).sum();
+        if again * AGAIN <= total {
+            break;
+        }
+    }
+    let mut plan: Vec<Vec<Pack>> = vec![Vec::new(); limits.shards];
+    for (i, sequence) in batch.iter().enumerate() {
+        let shard = &mut plan[places[i]];
         match shard.last_mut() {
-            Some(pack) if pack.tokens.len() + sequence.tokens.len() <= rows => pack.push(sequence),
+            Some(pack) if pack.tokens.len() + new[i] <= limits.rows || shared[i] * AGAIN > new[i] => pack.push(sequence, shared[i]),
             _ => {
                 let mut pack = Pack::default();
-                pack.push(sequence);
+                pack.push(sequence, 0);
                 shard.push(pack);
             }
         }
-        before += sequence.tokens.len();
     }
     plan.retain(|shard| !shard.is_empty());
     plan
+}
+
+/// The shard of each sequence: the one in which the middle of its `new` rows falls.
+fn spread(new: &[usize], shards: usize) -> Vec<usize> {
+    let total = new.iter().sum::<usize>().max(1);
+    let middles = new.iter().scan(0, |before, new| {
+        *before += new;
+        Some(*before - new.div_ceil(2))
+    });
+    middles.map(|middle| (middle * shards / total).min(shards - 1)).collect()
+}
+
+/// Tokens that both begin with.
+fn common(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 /// Refuses sequences that cannot be computed.
@@ -104,7 +164,7 @@ pub(super) fn check(batch: &[Sequence], vocabulary: usize) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Pack, Sequence, check, loss, plan};
+    use super::{Limits, Pack, Sequence, check, loss, plan};
 
     fn sequence(len: usize) -> Sequence {
         Sequence { tokens: vec![1; len], targets: (0..len).map(|i| (i % 2 == 1).then_some(2)).collect(), weight: 0.5 }
@@ -114,11 +174,11 @@ mod tests {
     fn every_row_lands_in_exactly_one_pack() {
         let batch: Vec<_> = [5, 700, 400, 1, 3000, 20, 30].map(sequence).into();
         for shards in [1, 2, 8] {
-            let plan = plan(&batch, shards, 1024);
+            let plan = plan(&batch, Limits { shards, rows: 1024, share: false });
             let packs: Vec<_> = plan.iter().flatten().collect();
             assert!(plan.len() <= shards);
             assert_eq!(packs.iter().map(|p| p.tokens.len()).sum::<usize>(), 4156);
-            assert_eq!(packs.iter().flat_map(|p| &p.segments).map(|s| s.len).collect::<Vec<_>>(), [5, 700, 400, 1, 3000, 20, 30]);
+            assert_eq!(packs.iter().flat_map(|p| &p.segments).map(|s| s.own.len).collect::<Vec<_>>(), [5, 700, 400, 1, 3000, 20, 30]);
             assert_eq!(packs.iter().map(|p| p.scored.len()).sum::<usize>(), 2 + 350 + 200 + 1500 + 10 + 15);
             for pack in packs {
                 assert!(pack.scored.iter().all(|s| pack.positions[s.row] % 2 == 1));
@@ -127,11 +187,47 @@ mod tests {
     }
 
     #[test]
+    fn a_common_beginning_has_its_rows_once_and_each_sequence_finds_its_path() {
+        let sequence =
+            |tokens: &[u32]| Sequence { tokens: tokens.to_vec(), targets: tokens.iter().copied().map(Some).collect(), weight: 1.0 };
+        let batch: Vec<_> =
+            [&[1, 2][..], &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], &[1, 2, 3, 6], &[1, 2, 3, 6, 7], &[1, 8], &[9]].map(sequence).into();
+        let plan = plan(&batch, Limits { shards: 1, rows: 1024, share: true });
+        let [pack] = plan[0].as_slice() else { panic!("one pack is enough") };
+        assert_eq!(pack.tokens, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(pack.positions, [0, 1, 2, 3, 4, 3, 4, 1, 0]);
+        // every row is scored with its own token, so the scored rows spell the sequences
+        let spelt: Vec<u32> = pack.scored.iter().map(|scored| pack.tokens[scored.row]).collect();
+        assert_eq!(spelt, batch.iter().flat_map(|s| s.tokens.clone()).collect::<Vec<_>>());
+        for segment in &pack.segments {
+            let seen: Vec<usize> = segment.before.iter().flat_map(|span| span.start..span.start + span.len).collect();
+            assert_eq!(seen.len(), pack.positions[segment.own.start], "a branch sees all that lies before it");
+            assert!(seen.iter().enumerate().all(|(position, row)| pack.positions[*row] == position));
+        }
+    }
+
+    #[test]
+    fn a_long_common_beginning_is_not_cut_for_the_sake_of_shards() {
+        let sequence = |first: u32, shared: u32| Sequence {
+            tokens: (0..shared).chain([1000 + first; 40]).collect(),
+            targets: vec![Some(1); shared as usize + 40],
+            weight: 1.0,
+        };
+        let rows = |shared: u32| -> (usize, usize) {
+            let batch: Vec<_> = (0..16).map(|i| sequence(i, shared)).collect();
+            let plan = plan(&batch, Limits { shards: 8, rows: 1024, share: true });
+            (plan.len(), plan.iter().flatten().map(|pack| pack.tokens.len()).sum())
+        };
+        assert_eq!(rows(5000), (1, 5000 + 16 * 40));
+        assert_eq!(rows(10), (8, 8 * 10 + 16 * 40));
+    }
+
+    #[test]
     fn an_answer_is_right_to_its_last_token_or_not_at_all() {
         let targets = |marks: &str| marks.chars().map(|mark| (mark == 'x').then_some(2)).collect::<Vec<_>>();
         let mut pack = Pack::default();
         for (marks, weight) in [("xx..xxx", 1.0), ("x.x", 2.0)] {
-            pack.push(&Sequence { tokens: vec![1; marks.len()], targets: targets(marks), weight });
+            pack.push(&Sequence { tokens: vec![1; marks.len()], targets: targets(marks), weight }, 0);
         }
         let loss = loss(&pack.scored, 3.0, &[true, true, true, false, true, true, false]);
         assert_eq!((loss.sum, loss.weight, loss.answers, loss.right), (3.0, 9.0, 6.0, 3.0));

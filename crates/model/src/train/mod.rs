@@ -1,6 +1,7 @@
 //! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for the Llama family.
 //!
-//! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, no
+//! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, what
+//! sequences have in common is computed once, no
 //! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Weights that lie on another
 //! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
 mod attention;

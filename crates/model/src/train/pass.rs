@@ -8,7 +8,7 @@ use super::float::Float;
 use super::head::{HeadGradient, cross_entropy};
 use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
 use super::layer::{Kept, Scratch, Shared};
-use super::layout::{Pack, plan};
+use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
 use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Linear, Widths, heads, own};
 use super::{Loss, Sequence};
@@ -78,7 +78,7 @@ impl<'a, F: Float> Pass<'a, F> {
 
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Loss {
-        let shards = plan(batch, SHARDS, PACK);
+        let shards = plan(batch, Limits { shards: SHARDS, rows: PACK, share: true });
         let losses: Vec<Loss> =
             shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
         losses.into_iter().sum()
@@ -89,7 +89,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
         let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, count, PACK)
+        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, Limits { shards: count, rows: PACK, share: true })
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);

@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
 use crate::Config;
-use crate::train::attention::{Heads, Segment};
+use crate::train::attention::{Heads, Span};
 use crate::train::kernels::Rotations;
 use crate::train::layout::Pack;
 use crate::train::parameters::heads;
@@ -27,7 +27,7 @@ pub(super) struct Attention {
     /// (T, width / 2): cosine and sine of each row's position.
     cos: Tensor,
     sin: Tensor,
-    segments: Vec<Segment>,
+    sequences: Vec<Span>,
     /// By length of a sequence.
     blocks: BTreeMap<usize, Vec<Block>>,
 }
@@ -44,18 +44,19 @@ impl Attention {
     /// For the rows of `pack`; at most about `scores` scores exist at once.
     pub fn new(config: &Config, pack: &Pack, dtype: DType, device: &Device, scores: usize) -> Result<Self> {
         let heads = heads(config);
-        let longest = pack.segments.iter().map(|s| s.len).max().unwrap_or(0);
+        let sequences: Vec<Span> = pack.segments.iter().map(|segment| segment.own).collect();
+        let longest = sequences.iter().map(|s| s.len).max().unwrap_or(0);
         let (cos, sin) = table(&config.inverse_frequencies(), longest, dtype, device)?;
         let positions: Vec<u32> = pack.positions.iter().map(|p| u32::try_from(*p).expect("a position fits 32 bits")).collect();
         let positions = Tensor::from_vec(positions, pack.positions.len(), device)?;
         let mut blocks = BTreeMap::new();
-        for len in pack.segments.iter().map(|s| s.len) {
+        for len in sequences.iter().map(|s| s.len) {
             if let std::collections::btree_map::Entry::Vacant(place) = blocks.entry(len) {
                 place.insert(cut(len, (scores / (heads.queries * len)).clamp(1, len), dtype, device)?);
             }
         }
         let (cos, sin) = (cos.index_select(&positions, 0)?, sin.index_select(&positions, 0)?);
-        Ok(Self { heads, cos, sin, segments: pack.segments.clone(), blocks })
+        Ok(Self { heads, cos, sin, sequences, blocks })
     }
 
     /// Turns rows (T × heads·width) by their positions; `back` turns the other way, which is the gradient because a
@@ -71,9 +72,9 @@ impl Attention {
     /// Results (T × queries·width) of turned queries and keys, and values. Vaswani et al. 2017, arXiv 1706.03762.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let mut mixed = Vec::new();
-        for segment in &self.segments {
-            let grouped = self.grouped(q, k, v, *segment)?;
-            let blocks = self.blocks[&segment.len].iter().map(|block| {
+        for sequence in &self.sequences {
+            let grouped = self.grouped(q, k, v, *sequence)?;
+            let blocks = self.blocks[&sequence.len].iter().map(|block| {
                 let (_, weights) = self.weights(&grouped, block)?;
                 self.split(&weights.matmul(&grouped.values.narrow(1, 0, block.first + block.count)?.contiguous()?)?, block.count)
             });
@@ -85,11 +86,11 @@ impl Attention {
     /// Gradients of turned queries and keys, and of values.
     pub fn backward(&self, [q, k, v]: [&Tensor; 3], mixed: &Tensor, dmixed: &Tensor) -> Result<[Tensor; 3]> {
         let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
-        for segment in &self.segments {
-            let grouped = self.grouped(q, k, v, *segment)?;
-            let (mixed, dmixed) = (self.groups(mixed, *segment)?, self.groups(dmixed, *segment)?);
+        for sequence in &self.sequences {
+            let grouped = self.grouped(q, k, v, *sequence)?;
+            let (mixed, dmixed) = (self.groups(mixed, *sequence)?, self.groups(dmixed, *sequence)?);
             let (mut dqueries, mut dkeys, mut dvalues) = (Vec::new(), Vec::new(), Vec::new());
-            for block in &self.blocks[&segment.len] {
+            for block in &self.blocks[&sequence.len] {
                 let seen = block.first + block.count;
                 let (queries, weights) = self.weights(&grouped, block)?;
                 let (mixed, dmixed) = (self.take(&mixed, block)?, self.take(&dmixed, block)?);
@@ -98,8 +99,8 @@ impl Attention {
                 let total = (&mixed * &dmixed)?.sum_keepdim(D::Minus1)?;
                 let slopes = (&weights * dmixed.matmul(&values.t()?)?.broadcast_sub(&total)?)?;
                 dqueries.push(self.split(&(slopes.matmul(&keys)? * self.scale())?, block.count)?);
-                dkeys.push(slopes.t()?.matmul(&queries)?.pad_with_zeros(1, 0, segment.len - seen)?);
-                dvalues.push(weights.t()?.matmul(&dmixed)?.pad_with_zeros(1, 0, segment.len - seen)?);
+                dkeys.push(slopes.t()?.matmul(&queries)?.pad_with_zeros(1, 0, sequence.len - seen)?);
+                dvalues.push(weights.t()?.matmul(&dmixed)?.pad_with_zeros(1, 0, sequence.len - seen)?);
             }
             dq.push(self.rows(&Tensor::cat(&dqueries, 2)?)?);
             dk.push(self.rows(&sum(&dkeys)?.unsqueeze(1)?)?);
@@ -122,16 +123,16 @@ impl Attention {
         1.0 / width.sqrt()
     }
 
-    fn grouped(&self, q: &Tensor, k: &Tensor, v: &Tensor, segment: Segment) -> Result<Grouped> {
-        let queries = (self.groups(q, segment)? * self.scale())?;
-        Ok(Grouped { queries, keys: self.groups(k, segment)?.squeeze(1)?, values: self.groups(v, segment)?.squeeze(1)? })
+    fn grouped(&self, q: &Tensor, k: &Tensor, v: &Tensor, sequence: Span) -> Result<Grouped> {
+        let queries = (self.groups(q, sequence)? * self.scale())?;
+        Ok(Grouped { queries, keys: self.groups(k, sequence)?.squeeze(1)?, values: self.groups(v, sequence)?.squeeze(1)? })
     }
 
     /// The rows of a sequence by group of heads: (groups, heads of a group, len, width).
-    fn groups(&self, x: &Tensor, segment: Segment) -> Result<Tensor> {
+    fn groups(&self, x: &Tensor, sequence: Span) -> Result<Tensor> {
         let Heads { keys, width, .. } = self.heads;
-        let x = x.narrow(0, segment.start, segment.len)?.contiguous()?;
-        x.reshape((segment.len, keys, (), width))?.permute((1, 2, 0, 3))?.contiguous()
+        let x = x.narrow(0, sequence.start, sequence.len)?.contiguous()?;
+        x.reshape((sequence.len, keys, (), width))?.permute((1, 2, 0, 3))?.contiguous()
     }
 
     /// Back from [`Attention::groups`]: (len, heads·width).

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::layout::{Pack, plan};
+use super::layout::{self, Pack, plan};
 use super::{Gradients, Loss, Sequence};
 use crate::Config;
 use attention::Attention;
@@ -53,6 +53,13 @@ struct Limits {
     logits: usize,
 }
 
+impl Limits {
+    /// Every sequence has rows of its own: attention here takes one after the other.
+    fn plan(self) -> layout::Limits {
+        layout::Limits { shards: 1, rows: self.rows, share: false }
+    }
+}
+
 const LIMITS: Limits = Limits { rows: 2048, kept_bytes: 2 << 30, scores: 1 << 26, logits: 1 << 24 };
 
 /// A decoder ready to be computed.
@@ -84,14 +91,14 @@ impl<'a> Pass<'a> {
 
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Result<Loss> {
-        let packs = plan(batch, 1, self.limits.rows);
+        let packs = plan(batch, self.limits.plan());
         packs.iter().flatten().map(|pack| self.run(pack, None)).sum()
     }
 
     /// Loss and the gradient of everything that is trained, on the device.
     pub fn loss_and_gradients(&self, batch: &[Sequence]) -> Result<(Loss, Gradients)> {
         let mut sums = Sums::default();
-        let packs = plan(batch, 1, self.limits.rows);
+        let packs = plan(batch, self.limits.plan());
         let loss = packs.iter().flatten().map(|pack| self.run(pack, Some(&mut sums))).sum::<Result<Loss>>()?;
         for (name, variable) in self.variables {
             if !sums.0.contains_key(name) {
