@@ -67,6 +67,10 @@ pub struct FinetuneFlags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<PathBuf>,
+    /// Whether calls share what they have in common, or each stands alone as in other trainers [default: tree]
+    #[arg(long, value_parser = ["tree", "independent"], value_name = "HOW", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching: Option<String>,
     /// Takes examples in the order of the log
     #[arg(long = "no-shuffle", action = clap::ArgAction::SetTrue)]
     #[serde(rename = "shuffle", serialize_with = "negated", skip_serializing_if = "std::ops::Not::not")]

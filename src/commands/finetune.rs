@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use finetune::{CheckpointSink, Examples, Finetune, Origin, Plan, SinkError};
+use finetune::{Batching, CheckpointSink, Examples, Finetune, Origin, Plan, SinkError};
 use model::Weights;
 use model::train::TrainModel;
 use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
@@ -112,7 +112,8 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     if let Some(value) = store.unit_value(&unit)? {
         return Ok(Some(serde_json::from_value(value)?));
     }
-    let learner = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
+    let learner = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?
+        .sharing(settings.batching == Batching::Tree);
     if let Some(folder) = &settings.init_adapter {
         let path = std::path::Path::new(folder).join(finetune::ADAPTER_WEIGHTS);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -149,7 +150,7 @@ fn plan(
     }
     let start = Instant::now();
     let rate = match settings.train_minutes {
-        Some(_) => Some(finetune::throughput(learner, examples, settings.batch_size, &mut || start.elapsed().as_secs_f64())?),
+        Some(_) => Some(finetune::throughput(learner, examples, settings, &mut || start.elapsed().as_secs_f64())?),
         None => None,
     };
     Ok(settings.plan(examples, config, rate)?)

@@ -83,7 +83,10 @@ impl Finetune {
             return Err(Error::NoExamples { calls: part.len() as u64, left_out });
         }
         let (train, validation) = self.set_apart(kept);
-        let arrange = |examples| if self.shuffle { spread(merge::all(examples), self.seed) } else { examples };
+        let arrange = |examples| {
+            let examples = if self.merges() { merge::all(examples) } else { examples };
+            if self.shuffle { spread(examples, self.seed) } else { examples }
+        };
         let (train, validation) = (arrange(train), arrange(validation));
         let fingerprint = fingerprint(&train, &validation);
         Ok(Examples { train, validation, left_out, fingerprint })

@@ -29,6 +29,6 @@ pub use plan::{Limit, Plan, throughput};
 pub use pretrain::{Pretrain, pretrain};
 pub use run::Origin;
 pub use schedule::Schedule;
-pub use settings::{Finetune, Mode};
+pub use settings::{Batching, Finetune, Mode};
 pub use sink::{CHECKPOINT, CheckpointSink, InMemory, METRICS, PLAN, SinkError};
 pub use trainer::{Outcome, Row, Stop};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
 use crate::examples::{Example, calls};
-use crate::{CheckpointSink, Error, Examples, Finetune, Learner, PLAN, Sequence};
+use crate::trainer::window;
+use crate::{CheckpointSink, Error, Examples, Finetune, Learner, PLAN};
 
 /// Share of a run's work that validation may cost on top of training.
 const VALIDATION_COST: f64 = 0.15;
@@ -54,7 +55,7 @@ impl Finetune {
     /// # Errors
     /// When minutes are given without a throughput.
     pub fn plan(&self, examples: &Examples, config: &Config, tokens_per_second: Option<f64>) -> Result<Plan, Error> {
-        let whole = Batches::new(examples.train.iter().collect(), self.batch_size, self.shuffle.then_some(self.seed));
+        let whole = Batches::new(examples.train.iter().collect(), self);
         let wanted = whole.steps(self.epochs).max(1);
         let mean = tokens(&examples.train) / whole.per_epoch();
         let affordable = match (self.train_minutes, tokens_per_second) {
@@ -110,26 +111,22 @@ impl Plan {
     }
 }
 
-/// Training tokens per second, from about two batches' worth of examples; nothing is learnt meanwhile.
+/// Training tokens per second, those that calls have in common counted for each; from two batches, of which nothing is learnt.
 ///
 /// `seconds` reads a monotonic clock, which this crate does not have.
 ///
 /// # Errors
 /// When a tensor operation fails.
-pub fn throughput(learner: &dyn Learner, examples: &Examples, batch_size: usize, seconds: &mut dyn FnMut() -> f64) -> Result<f64, Error> {
-    let batch = |from: usize| -> Vec<Sequence> {
-        let some = examples.train.iter().cycle().skip(from).take(batch_size.min(examples.train.len()));
-        some.map(|example| example.sequence.clone()).collect()
-    };
-    // the first pass fills caches and starts threads
-    learner.loss_and_gradients(&batch(0))?;
-    let timed = batch(batch_size);
-    let start = seconds();
-    learner.loss_and_gradients(&timed)?;
-    let taken = (seconds() - start).max(1e-6);
+pub fn throughput(learner: &dyn Learner, examples: &Examples, settings: &Finetune, seconds: &mut dyn FnMut() -> f64) -> Result<f64, Error> {
+    let mut batches = Batches::new(examples.train.iter().collect(), settings);
+    // the first step fills caches and starts threads
+    window(learner, batches.step(1), settings.micro_tokens)?;
+    let timed = batches.step(2);
     #[expect(clippy::cast_precision_loss, reason = "tokens of one batch")]
     let tokens = timed.iter().map(|sequence| sequence.tokens.len()).sum::<usize>() as f64;
-    Ok(tokens / taken)
+    let start = seconds();
+    window(learner, timed, settings.micro_tokens)?;
+    Ok(tokens / (seconds() - start).max(1e-6))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "tokens of a log are far below 2^53")]

@@ -36,7 +36,7 @@ impl Finetune {
         self.check()?;
         let recorded = record_plan(plan, sink)?;
         let used = examples.train.iter().take(plan.examples).collect();
-        let mut batches = Batches::new(used, self.batch_size, self.shuffle.then_some(self.seed));
+        let mut batches = Batches::new(used, self);
         let validation: Vec<Sequence> = examples.validation.iter().take(plan.validation).map(|e| e.sequence.clone()).collect();
         let recipe = self.recipe(examples, plan, &recorded);
         run(learner, Windows { source: &mut |step| batches.step(step), validation: &validation }, &recipe, sink, progress)

@@ -16,6 +16,17 @@ pub enum Mode {
     Full,
 }
 
+/// How calls become batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batching {
+    /// Calls of a conversation come together, several conversations to a batch; what calls have in common is computed once.
+    #[default]
+    Tree,
+    /// Every call stands alone, in a drawn order, as other trainers do it.
+    Independent,
+}
+
 /// Settings of fine-tuning. The defaults follow *LoRA Without Regret* (2025) where it speaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,8 +65,9 @@ pub struct Finetune {
     pub checkpoint_every: u64,
     /// Longest prompt that is trained on, in the model's tokens.
     pub max_prompt_tokens: usize,
-    /// Whether examples are shuffled and equal beginnings computed once. Without, calls go through in the order of
-    /// the log, one sequence each and none merged, as other trainers do it.
+    /// How calls become batches.
+    pub batching: Batching,
+    /// Whether examples are shuffled. Without, calls go through in the order of the log, one sequence each.
     pub shuffle: bool,
     /// Seed of everything drawn.
     pub seed: u64,
@@ -87,6 +99,7 @@ impl Default for Finetune {
             validation_share: 0.1,
             checkpoint_every: 50,
             max_prompt_tokens: 4_096,
+            batching: Batching::Tree,
             shuffle: true,
             seed: 7,
             init_adapter: None,
@@ -109,6 +122,11 @@ impl Finetune {
             Mode::Lora => Trainable::Lora { rank: self.rank, alpha: self.alpha },
             Mode::Full => Trainable::Full,
         }
+    }
+
+    /// Whether equal calls become one and the calls of a conversation one sequence where they can.
+    pub(crate) fn merges(&self) -> bool {
+        self.shuffle && self.batching == Batching::Tree
     }
 
     /// The peak learning rate: as set, else `5e-5 · (2000 / hidden)^0.781` for all weights and ten times that for

@@ -215,7 +215,7 @@ fn update(learner: &dyn Learner, recipe: &Recipe, state: &mut State, sequences: 
 }
 
 /// Loss and gradients of all sequences of a step, summed over micro-batches.
-fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) -> Result<(Loss, Flat), Error> {
+pub(crate) fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) -> Result<(Loss, Flat), Error> {
     let mut total = Loss::default();
     let mut gradients = Flat::new();
     for batch in micro_batches(sequences, micro_tokens) {

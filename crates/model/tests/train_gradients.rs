@@ -219,7 +219,7 @@ fn tree() -> Vec<Sequence> {
     let sequence = |(parts, weight): &(&[(usize, usize)], f32)| {
         let tokens = tokens(parts);
         // every fourth token of the beginning and all of the end carry loss
-        let target = |i: usize| (i % 4 == 0 || i + 9 > tokens.len()).then_some(((i * 7 + tokens.len()) % 40) as u32);
+        let target = |i: usize| (i.is_multiple_of(4) || i + 9 > tokens.len()).then_some(((i * 7 + tokens.len()) % 40) as u32);
         Sequence { targets: (0..tokens.len()).map(target).collect(), tokens, weight: *weight }
     };
     let mut calls: Vec<Sequence> = calls.iter().map(sequence).collect();
@@ -236,12 +236,15 @@ fn a_tree_gives_what_its_sequences_give_one_by_one() {
         let right: model::train::Loss = alone.iter().map(|(loss, _)| *loss).sum();
         assert!((loss.sum / right.sum - 1.0).abs() < 1e-13, "{} is not {}", loss.sum, right.sum);
         assert_eq!((loss.weight, loss.answers, loss.right), (right.weight, right.answers, right.right));
+        assert_eq!(model.loss(&tree()).expect("a good batch"), loss);
         for (name, gradient) in &together {
             let parts: Vec<&Tensor> = alone.iter().map(|(_, gradients)| &gradients[name]).collect();
             let sum = Tensor::stack(&parts, 0).and_then(|all| all.sum(0)).expect("same shapes");
             let off = norm_of(&(gradient - &sum).expect("same shape"));
             assert!(off <= 1e-12 * norm_of(&sum), "{name} is off by {off}, of {}", norm_of(&sum));
         }
+        let unshared = model.sharing(false).loss(&tree()).expect("a good batch");
+        assert!((loss.sum / unshared.sum - 1.0).abs() < 1e-13, "{} is not {}", loss.sum, unshared.sum);
     }
 }
 

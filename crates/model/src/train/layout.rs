@@ -98,7 +98,7 @@ const AGAIN: usize = 8;
 pub(super) fn plan(batch: &[Sequence], limits: Limits) -> Vec<Vec<Pack>> {
     let mut shared = vec![0; batch.len()];
     if limits.share {
-        batch.windows(2).zip(shared.iter_mut().skip(1)).for_each(|(pair, shared)| *shared = common(&pair[0].tokens, &pair[1].tokens));
+        batch.windows(2).zip(shared.iter_mut().skip(1)).for_each(|(pair, shared)| *shared = pair[0].common(&pair[1]));
     }
     let new: Vec<usize> = batch.iter().zip(&shared).map(|(sequence, shared)| sequence.tokens.len() - shared).collect();
     let total: usize = new.iter().sum();
@@ -134,11 +134,6 @@ fn spread(new: &[usize], shards: usize) -> Vec<usize> {
         Some(*before - new.div_ceil(2))
     });
     middles.map(|middle| (middle * shards / total).min(shards - 1)).collect()
-}
-
-/// Tokens that both begin with.
-fn common(one: &[u32], other: &[u32]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 /// Refuses sequences that cannot be computed.

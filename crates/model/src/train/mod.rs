@@ -56,6 +56,14 @@ pub struct Sequence {
     pub weight: f32,
 }
 
+impl Sequence {
+    /// Tokens that both begin with.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> usize {
+        self.tokens.iter().zip(&other.tokens).take_while(|(one, other)| one == other).count()
+    }
+}
+
 /// A loss that batches can add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
@@ -100,6 +108,7 @@ pub struct TrainModel {
     variables: BTreeMap<String, Var>,
     entries: Vec<Entry>,
     engine: Engine,
+    shares: bool,
 }
 
 /// What computes, with its copy of the frozen parameters.
@@ -155,7 +164,7 @@ impl TrainModel {
                 return Err(Error::Unsupported { key: "dtype", found: format!("{other:?}"), expected: "weights loaded as f32 or f64" });
             }
         };
-        Ok(Self { config: config.clone(), trainable, base, variables, entries, engine })
+        Ok(Self { config: config.clone(), trainable, base, variables, entries, engine, shares: true })
     }
 
     /// A model to train from scratch: matrices normal with deviation 0.02, those that write to the residual stream smaller by
@@ -166,6 +175,13 @@ impl TrainModel {
     pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, Error> {
         let tensors = start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)?;
         Self::new(config, &Weights { tensors }, Trainable::Full, seed)
+    }
+
+    /// Computes every sequence of a batch by itself if not `shares`: the same loss and gradients but for rounding, at the cost
+    /// that other trainers have.
+    #[must_use]
+    pub fn sharing(self, shares: bool) -> Self {
+        Self { shares, ..self }
     }
 
     /// The trainable parameters. LoRA: `model.layers.0.self_attn.q_proj.lora_A.weight` (rank, inputs) and
@@ -255,12 +271,12 @@ impl TrainModel {
 
     fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {
         let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
-        Ok(Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).loss(batch))
+        Ok(Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).sharing(self.shares).loss(batch))
     }
 
     fn gradients<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
         let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
-        let pass = Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale);
+        let pass = Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).sharing(self.shares);
         let (loss, mut sums) = pass.loss_and_gradients(batch, &self.entries);
         let gradients = self.entries.iter().map(|entry| Ok((entry.name.clone(), entry.tensor(&mut sums)?)));
         Ok((loss, gradients.collect::<Result<_, Error>>()?))

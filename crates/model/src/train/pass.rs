@@ -55,6 +55,7 @@ pub(super) struct Pass<'a, F> {
     shared: Shared<F>,
     rooms: &'a Rooms<F>,
     kept_bytes: usize,
+    shares: bool,
 }
 
 impl<'a, F: Float> Pass<'a, F> {
@@ -73,12 +74,17 @@ impl<'a, F: Float> Pass<'a, F> {
             down: form(Fused::Down),
             rotations: Rotations::new(&config.inverse_frequencies(), longest),
         };
-        Self { decoder, shared, rooms, kept_bytes: KEPT_BYTES }
+        Self { decoder, shared, rooms, kept_bytes: KEPT_BYTES, shares: true }
+    }
+
+    /// Whether what sequences have in common is computed once.
+    pub fn sharing(self, shares: bool) -> Self {
+        Self { shares, ..self }
     }
 
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Loss {
-        let shards = plan(batch, Limits { shards: SHARDS, rows: PACK, share: true });
+        let shards = plan(batch, Limits { shards: SHARDS, rows: PACK, share: self.shares });
         let losses: Vec<Loss> =
             shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
         losses.into_iter().sum()
@@ -89,7 +95,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
         let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, Limits { shards: count, rows: PACK, share: true })
+        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, Limits { shards: count, rows: PACK, share: self.shares })
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
