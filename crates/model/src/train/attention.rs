@@ -1,6 +1,8 @@
 //! Causal attention with grouped keys, forward and backward, blockwise: no T × T matrix is ever kept.
 //! Knows one packed batch of rotated queries, keys and values, of which some rows belong to several sequences; positions are
 //! already in them.
+use rayon::prelude::*;
+
 use super::float::{Float, dot, exponentiate, greatest};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::vector::vectorised;
@@ -34,6 +36,12 @@ impl Heads {
     fn columns(self, head: usize) -> (usize, usize, usize) {
         let group = head * self.keys / self.queries;
         (head * self.width, (self.queries + group) * self.width, (self.queries + self.keys + group) * self.width)
+    }
+
+    /// The query heads of a group that shares keys, and their number.
+    fn group(self, group: usize) -> (std::ops::Range<usize>, usize) {
+        let shared = self.queries / self.keys;
+        (group * shared..(group + 1) * shared, shared)
     }
 
     fn scale<F: Float>(self) -> F {
@@ -94,38 +102,56 @@ impl<'a> Block<'a> {
     }
 }
 
-/// `mixed` (T × queries·width) from `qkv` (T × row); `norms` (heads × T) keeps the log of each softmax's denominator.
+/// `mixed` (T × queries·width) from `qkv` (T × row); `norms` (T × queries) keeps the log of each softmax's denominator.
+/// `wide` takes blocks of rows side by side.
 ///
 /// The softmax of Vaswani et al. 2017, arXiv 1706.03762; what is kept follows Dao et al. 2022, arXiv 2205.14135.
-pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mixed: &mut [F], norms: &mut [F]) {
+pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mixed: &mut [F], norms: &mut [F], wide: bool) {
+    let (mut mixed, mut norms) = (mixed, norms);
+    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let mut tasks = Vec::with_capacity(blocks.len());
+    // blocks follow one another as their rows do
+    for block in &blocks {
+        let (block_mixed, block_norms);
+        (block_mixed, mixed) = mixed.split_at_mut(block.count * heads.mixed());
+        (block_norms, norms) = norms.split_at_mut(block.count * heads.queries);
+        tasks.push((block, block_mixed, block_norms));
+    }
+    if wide {
+        tasks
+            .into_par_iter()
+            .for_each_init(Vec::new, |scores, (block, mixed, norms)| attend_block(heads, block, qkv, mixed, norms, scores));
+    } else {
+        let mut scores = Vec::new();
+        tasks.into_iter().for_each(|(block, mixed, norms)| attend_block(heads, block, qkv, mixed, norms, &mut scores));
+    }
+}
+
+fn attend_block<F: Float>(heads: Heads, block: &Block<'_>, qkv: &[F], mixed: &mut [F], norms: &mut [F], scores: &mut Vec<F>) {
     let (row, out) = (heads.row(), heads.mixed());
-    let rows = qkv.len() / row;
-    let mut scores = Vec::new();
-    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (s, h))) {
+    let (start, count, seen) = (block.start, block.count, block.seen());
+    scores.resize(scores.len().max(count * seen), F::ZERO);
+    let scores = &mut scores[..count * seen];
+    for head in 0..heads.queries {
         let (q, k, v) = heads.columns(head);
-        for block in Block::all(segment) {
-            let (start, count, seen) = (block.start, block.count, block.seen());
-            scores.resize(scores.len().max(count * seen), F::ZERO);
-            let scores = &mut scores[..count * seen];
-            let queries = Mat::strided(&qkv[start * row + q..], count, heads.width, row);
-            for (span, column) in block.keys() {
-                let keys = Mat::strided(&qkv[span.start * row + k..], span.len, heads.width, row);
-                multiply(MatMut::strided(&mut scores[column..], count, span.len, seen), Old::Drop, heads.scale(), queries, keys.t());
-            }
-            let norms = &mut norms[head * rows + start..][..count];
-            let mut sums = [F::ZERO; BLOCK];
-            softmax(scores, block.first, norms, &mut sums[..count]);
-            let target = &mut mixed[start * out + q..];
-            for (span, column) in block.keys() {
-                let old = if column == 0 { Old::Drop } else { Old::Add };
-                let values = Mat::strided(&qkv[span.start * row + v..], span.len, heads.width, row);
-                let weights = Mat::strided(&scores[column..], count, span.len, seen);
-                multiply(MatMut::strided(target, count, heads.width, out), old, F::ONE, weights, values);
-            }
-            for (i, sum) in sums[..count].iter().enumerate() {
-                let factor = F::ONE / *sum;
-                target[i * out..][..heads.width].iter_mut().for_each(|x| *x *= factor);
-            }
+        let queries = Mat::strided(&qkv[start * row + q..], count, heads.width, row);
+        for (span, column) in block.keys() {
+            let keys = Mat::strided(&qkv[span.start * row + k..], span.len, heads.width, row);
+            multiply(MatMut::strided(&mut scores[column..], count, span.len, seen), Old::Drop, heads.scale(), queries, keys.t());
+        }
+        let (mut logs, mut sums) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
+        softmax(scores, block.first, &mut logs[..count], &mut sums[..count]);
+        let target = &mut mixed[q..];
+        for (span, column) in block.keys() {
+            let old = if column == 0 { Old::Drop } else { Old::Add };
+            let values = Mat::strided(&qkv[span.start * row + v..], span.len, heads.width, row);
+            let weights = Mat::strided(&scores[column..], count, span.len, seen);
+            multiply(MatMut::strided(target, count, heads.width, out), old, F::ONE, weights, values);
+        }
+        for i in 0..count {
+            let factor = F::ONE / sums[i];
+            target[i * out..][..heads.width].iter_mut().for_each(|x| *x *= factor);
+            norms[i * heads.queries + head] = logs[i];
         }
     }
 }
@@ -151,50 +177,92 @@ pub(super) struct Attended<'a, F> {
     pub qkv: &'a [F],
     /// T × queries·width.
     pub mixed: &'a [F],
-    /// heads × T.
+    /// T × queries.
     pub norms: &'a [F],
 }
 
-/// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, block by block.
-pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: Attended<'_, F>, dmixed: &[F], dqkv: &mut [F]) {
+/// Lists of blocks that are taken side by side on a wide way back; each adds up the gradients of keys by itself.
+const LISTS: usize = 4;
+
+/// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, block by block. `wide` takes groups of heads and
+/// lists of blocks side by side; the bits depend on `wide`, not on the threads.
+pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: Attended<'_, F>, dmixed: &[F], dqkv: &mut [F], wide: bool) {
+    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let lists = if wide { LISTS.min(blocks.len()) } else { 1 };
+    let task = |i: usize| {
+        let (group, list) = (i / lists, i % lists);
+        let mut part = vec![F::ZERO; kept.mixed.len() / heads.mixed() * (heads.group(group).1 + 2) * heads.width];
+        let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+        for block in blocks.iter().skip(list).step_by(lists) {
+            back_block(heads, group, block, kept, dmixed, &mut part, (&mut weights, &mut slopes));
+        }
+        part
+    };
+    let tasks = heads.keys * lists;
+    let parts: Vec<Vec<F>> = if wide { (0..tasks).into_par_iter().map(task).collect() } else { (0..tasks).map(task).collect() };
+    for (group, lists) in parts.chunks(lists).enumerate() {
+        let (first, shared) = (heads.group(group).0.start, heads.group(group).1);
+        let (_, k, v) = heads.columns(first);
+        // columns of the whole row, and how many
+        let places = [(first * heads.width, shared * heads.width), (k, heads.width), (v, heads.width)];
+        for (i, row) in dqkv.chunks_exact_mut(heads.row()).enumerate() {
+            let mut from = i * (shared + 2) * heads.width;
+            for (column, width) in places {
+                let target = &mut row[column..column + width];
+                target.copy_from_slice(&lists[0][from..from + width]);
+                lists[1..].iter().for_each(|list| target.iter_mut().zip(&list[from..]).for_each(|(sum, x)| *sum += *x));
+                from += width;
+            }
+        }
+    }
+}
+
+/// Adds to `part` (T × the queries of a group, its key, its value) what the queries of one block pull.
+fn back_block<F: Float>(
+    heads: Heads,
+    group: usize,
+    block: &Block<'_>,
+    kept: Attended<'_, F>,
+    dmixed: &[F],
+    part: &mut [F],
+    (weights, slopes): (&mut Vec<F>, &mut Vec<F>),
+) {
     let (row, out) = (heads.row(), heads.mixed());
-    let rows = kept.qkv.len() / row;
-    dqkv.fill(F::ZERO);
-    let (mut weights, mut slopes) = (Vec::new(), Vec::new());
-    for (segment, head) in segments.iter().flat_map(|s| (0..heads.queries).map(move |h| (s, h))) {
+    let (members, shared) = heads.group(group);
+    let (part_row, scale) = ((shared + 2) * heads.width, heads.scale());
+    let (start, count, seen) = (block.start, block.count, block.seen());
+    let size = count * seen;
+    weights.resize(weights.len().max(size), F::ZERO);
+    slopes.resize(slopes.len().max(size), F::ZERO);
+    let (weights, slopes) = (&mut weights[..size], &mut slopes[..size]);
+    let own = Span { start, len: count };
+    for (member, head) in members.enumerate() {
         let (q, k, v) = heads.columns(head);
-        for block in Block::all(segment) {
-            let (start, count, seen) = (block.start, block.count, block.seen());
-            let size = count * seen;
-            weights.resize(weights.len().max(size), F::ZERO);
-            slopes.resize(slopes.len().max(size), F::ZERO);
-            let (weights, slopes) = (&mut weights[..size], &mut slopes[..size]);
-            let part = |span: Span, column: usize| Mat::strided(&kept.qkv[span.start * row + column..], span.len, heads.width, row);
-            let queries = part(Span { start, len: count }, q);
-            let pulls = Mat::strided(&dmixed[start * out + q..], count, heads.width, out);
-            for (span, column) in block.keys() {
-                let (weights, slopes) = (&mut weights[column..], &mut slopes[column..]);
-                multiply(MatMut::strided(weights, count, span.len, seen), Old::Drop, heads.scale(), queries, part(span, k).t());
-                multiply(MatMut::strided(slopes, count, span.len, seen), Old::Drop, F::ONE, pulls, part(span, v).t());
-            }
-            let mut totals = [F::ZERO; BLOCK];
-            for (i, total) in totals[..count].iter_mut().enumerate() {
-                let span = (start + i) * out + q..(start + i) * out + q + heads.width;
-                *total = dot(&kept.mixed[span.clone()], &dmixed[span]);
-            }
-            softmax_back(weights, slopes, block.first, &kept.norms[head * rows + start..][..count], &totals);
-            let scale = heads.scale();
-            let mut add = |span: Span, column: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
-                let target = &mut dqkv[span.start * row + column..];
-                multiply(MatMut::strided(target, span.len, heads.width, row), Old::Add, scale, a, b);
-            };
-            for (span, column) in block.keys() {
-                let weights = Mat::strided(&weights[column..], count, span.len, seen);
-                let slopes = Mat::strided(&slopes[column..], count, span.len, seen);
-                add(span, v, F::ONE, weights.t(), pulls);
-                add(Span { start, len: count }, q, scale, slopes, part(span, k));
-                add(span, k, scale, slopes.t(), queries);
-            }
+        let values = |span: Span, column: usize| Mat::strided(&kept.qkv[span.start * row + column..], span.len, heads.width, row);
+        let queries = values(own, q);
+        let pulls = Mat::strided(&dmixed[start * out + q..], count, heads.width, out);
+        for (span, column) in block.keys() {
+            let (weights, slopes) = (&mut weights[column..], &mut slopes[column..]);
+            multiply(MatMut::strided(weights, count, span.len, seen), Old::Drop, scale, queries, values(span, k).t());
+            multiply(MatMut::strided(slopes, count, span.len, seen), Old::Drop, F::ONE, pulls, values(span, v).t());
+        }
+        let (mut logs, mut totals) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
+        for i in 0..count {
+            let at = (start + i) * out + q..(start + i) * out + q + heads.width;
+            totals[i] = dot(&kept.mixed[at.clone()], &dmixed[at]);
+            logs[i] = kept.norms[(start + i) * heads.queries + head];
+        }
+        softmax_back(weights, slopes, block.first, &logs[..count], &totals);
+        let mut add = |span: Span, place: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
+            let target = &mut part[span.start * part_row + place * heads.width..];
+            multiply(MatMut::strided(target, span.len, heads.width, part_row), Old::Add, scale, a, b);
+        };
+        for (span, column) in block.keys() {
+            let weights = Mat::strided(&weights[column..], count, span.len, seen);
+            let slopes = Mat::strided(&slopes[column..], count, span.len, seen);
+            add(own, member, scale, slopes, values(span, k));
+            add(span, shared, scale, slopes.t(), queries);
+            add(span, shared + 1, F::ONE, weights.t(), pulls);
         }
     }
 }
@@ -235,19 +303,21 @@ mod tests {
         ];
         let forward = |qkv: &[f64]| {
             let (mut mixed, mut norms) = (vec![0.0; 70 * heads.mixed()], vec![0.0; 70 * 4]);
-            attend(heads, &segments, qkv, &mut mixed, &mut norms);
+            attend(heads, &segments, qkv, &mut mixed, &mut norms, false);
             (mixed, norms)
         };
         let (qkv, pull) = (wave(70 * heads.row(), 1), wave(70 * heads.mixed(), 2));
         let (mixed, norms) = forward(&qkv);
-        let mut dqkv = vec![1.0; qkv.len()];
-        attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv);
-        agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
+        for wide in [false, true] {
+            let mut dqkv = vec![1.0; qkv.len()];
+            attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv, wide);
+            agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
+        }
         // a row of a branch gets what it would get in a sequence of its own
         let path: Vec<usize> = [0, 1, 65, 67, 68, 69].into();
         let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
         let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
-        attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms);
+        attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms, true);
         for (row, at) in path.iter().enumerate() {
             for column in 0..heads.mixed() {
                 assert!((single[row * heads.mixed() + column] - mixed[at * heads.mixed() + column]).abs() < 1e-14);

@@ -1,4 +1,9 @@
 //! One decoder layer, forward and backward, over a pack of rows. Knows parameters and buffers, no names and no loss.
+//!
+//! Between two looks of the attention rows know nothing of each other: they are taken in chunks, side by side where the pack has
+//! all threads for itself.
+use rayon::prelude::*;
+
 use super::attention::{Attended, Heads, attend, attend_back};
 use super::float::Float;
 use super::kernels::{Rotations, rms_norm, rms_norm_again, rms_norm_back, swiglu, swiglu_back};
@@ -67,6 +72,74 @@ fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) {
     buffer.resize(len, F::ZERO);
 }
 
+/// Least rows that are worth a thread of their own.
+const CHUNK: usize = 128;
+
+/// Most chunks of a wide pass. A constant, because the sums of gradients must not depend on the machine.
+const CHUNKS: usize = 16;
+
+/// How the rows of a pack are cut into chunks that are taken side by side: into one, if others are computed beside the pack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    rows: usize,
+    chunk: usize,
+}
+
+impl Cut {
+    /// For a pack of so many rows.
+    pub fn new(rows: usize, wide: bool) -> Self {
+        let chunk = if wide { rows.div_ceil(CHUNKS).max(CHUNK) } else { rows };
+        Self { rows, chunk: chunk.max(1) }
+    }
+
+    fn wide(self) -> bool {
+        self.chunk < self.rows
+    }
+
+    /// Rows of each chunk.
+    fn chunks(self) -> impl Iterator<Item = usize> {
+        (0..self.rows).step_by(self.chunk).map(move |first| self.chunk.min(self.rows - first))
+    }
+
+    /// The chunks of a buffer; empty ones of an empty buffer.
+    fn of<T>(self, mut buffer: &[T]) -> Vec<&[T]> {
+        let width = buffer.len() / self.rows;
+        let mut next = |rows: usize| {
+            let (chunk, rest) = buffer.split_at(rows * width);
+            buffer = rest;
+            chunk
+        };
+        self.chunks().map(&mut next).collect()
+    }
+
+    /// [`Cut::of`] to be written.
+    fn of_mut<T>(self, buffer: &mut [T]) -> Vec<&mut [T]> {
+        let width = buffer.len() / self.rows;
+        let mut rest = Some(buffer);
+        let mut next = |rows: usize| {
+            let (chunk, left) = rest.take().expect("it is put back below").split_at_mut(rows * width);
+            rest = Some(left);
+            chunk
+        };
+        self.chunks().map(&mut next).collect()
+    }
+
+    /// Runs a piece of the way back over all chunks. Where there are several, each adds up gradients by itself, and these are
+    /// added in the order of the chunks.
+    fn back<F: Float, I: Send>(self, parts: Vec<I>, gradient: &mut Layer<F>, run: impl Fn(I, &mut Layer<F>) + Sync) {
+        if !self.wide() {
+            return parts.into_iter().for_each(|part| run(part, gradient));
+        }
+        let alone = |part: I| {
+            let mut own = gradient.zeros();
+            run(part, &mut own);
+            own
+        };
+        let sums: Vec<Layer<F>> = parts.into_par_iter().map(alone).collect();
+        sums.iter().for_each(|sum| gradient.add(sum));
+    }
+}
+
 impl<F: Float> Shared<F> {
     /// Bytes of [`Work`] for each row, adapters aside.
     pub fn row_bytes(&self) -> usize {
@@ -75,38 +148,60 @@ impl<F: Float> Shared<F> {
     }
 
     /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs.
-    pub fn forward(&self, layer: &Layer<F>, pack: &Pack, kept: &mut Kept<F>, scratch: &mut Scratch<F>, y: &mut Vec<F>) {
+    pub fn forward(&self, layer: &Layer<F>, (pack, cut): (&Pack, Cut), kept: &mut Kept<F>, scratch: &mut Scratch<F>, y: &mut Vec<F>) {
         let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
         let (heads, width) = (self.heads, self.heads.row());
         fit(&mut scratch.normed, rows * self.hidden);
+        fit(&mut scratch.inner, rows * self.inner);
         fit(&mut kept.inverse_in, rows);
         fit(&mut kept.qkv, rows * width);
         fit(&mut kept.norms, rows * heads.queries);
         fit(&mut kept.mixed, rows * heads.mixed());
-        rms_norm(x, &layer.norm_in, self.eps, &mut scratch.normed, &mut kept.inverse_in);
-        self.qkv.forward(&layer.qkv, &scratch.normed, &mut kept.qkv, Old::Drop, &mut kept.low[0]);
-        self.rotations.turn(&mut kept.qkv, width, heads.queries + heads.keys, &pack.positions, false);
-        attend(heads, &pack.segments, &kept.qkv, &mut kept.mixed, &mut kept.norms);
-        kept.mid.clear();
-        kept.mid.extend_from_slice(x);
-        self.out.forward(&layer.out, &kept.mixed, &mut kept.mid, Old::Add, &mut kept.low[1]);
         fit(&mut kept.inverse_mid, rows);
         fit(&mut kept.gate_up, rows * 2 * self.inner);
-        fit(&mut scratch.inner, rows * self.inner);
-        rms_norm(&kept.mid, &layer.norm_mid, self.eps, &mut scratch.normed, &mut kept.inverse_mid);
-        self.gate_up.forward(&layer.gate_up, &scratch.normed, &mut kept.gate_up, Old::Drop, &mut kept.low[2]);
-        swiglu(&kept.gate_up, self.inner, &mut scratch.inner);
-        y.clear();
-        y.extend_from_slice(&kept.mid);
-        self.down.forward(&layer.down, &scratch.inner, y, Old::Add, &mut kept.low[3]);
+        for (low, form) in kept.low.iter_mut().zip([self.qkv, self.out, self.gate_up, self.down]) {
+            fit(low, rows * form.lows());
+        }
+        let [low_qkv, low_out, low_gate_up, low_down] = &mut kept.low;
+        let before = (
+            cut.of(x),
+            cut.of(&pack.positions),
+            cut.of_mut(&mut scratch.normed),
+            cut.of_mut(&mut kept.inverse_in),
+            cut.of_mut(&mut kept.qkv),
+            cut.of_mut(low_qkv),
+        );
+        before.into_par_iter().for_each(|(x, positions, normed, inverse, qkv, low)| {
+            rms_norm(x, &layer.norm_in, self.eps, normed, inverse);
+            self.qkv.forward(&layer.qkv, normed, qkv, Old::Drop, low);
+            self.rotations.turn(qkv, width, heads.queries + heads.keys, positions, false);
+        });
+        attend(heads, &pack.segments, &kept.qkv, &mut kept.mixed, &mut kept.norms, cut.wide());
+        kept.mid.clear();
+        kept.mid.extend_from_slice(x);
+        fit(y, rows * self.hidden);
+        let after = (
+            (cut.of(&kept.mixed), cut.of_mut(&mut kept.mid), cut.of_mut(&mut scratch.normed), cut.of_mut(&mut kept.inverse_mid)),
+            (cut.of_mut(&mut kept.gate_up), cut.of_mut(&mut scratch.inner), cut.of_mut(y)),
+            (cut.of_mut(low_out), cut.of_mut(low_gate_up), cut.of_mut(low_down)),
+        );
+        let after = (after.0.into_par_iter(), after.1.into_par_iter(), after.2.into_par_iter());
+        after.into_par_iter().for_each(|((mixed, mid, normed, inverse), (gate_up, inner, y), (low_out, low_gate_up, low_down))| {
+            self.out.forward(&layer.out, mixed, mid, Old::Add, low_out);
+            rms_norm(mid, &layer.norm_mid, self.eps, normed, inverse);
+            self.gate_up.forward(&layer.gate_up, normed, gate_up, Old::Drop, low_gate_up);
+            swiglu(gate_up, self.inner, inner);
+            y.copy_from_slice(mid);
+            self.down.forward(&layer.down, inner, y, Old::Add, low_down);
+        });
     }
 
     /// `dx` comes as the gradient of the layer's output and leaves as that of its input, unless nobody `wants` that.
     pub fn backward(
         &self,
         (layer, gradient): (&Layer<F>, &mut Layer<F>),
-        pack: &Pack,
+        (pack, cut): (&Pack, Cut),
         kept: &Kept<F>,
         scratch: &mut Scratch<F>,
         dx: &mut [F],
@@ -123,23 +218,61 @@ impl<F: Float> Shared<F> {
         fit(&mut scratch.dmixed, rows * self.heads.mixed());
         fit(&mut scratch.dqkv, rows * width);
         let Scratch { normed, inner, dinner, dgate_up, dmixed, dqkv, dnormed } = scratch;
+        let [low_qkv, low_out, low_gate_up, low_down] = &kept.low;
 
-        swiglu(&kept.gate_up, self.inner, inner);
-        self.down.backward(&layer.down, &mut gradient.down, (inner, &kept.low[3]), dx, Some(dinner));
-        swiglu_back(&kept.gate_up, self.inner, dinner, dgate_up);
-        rms_norm_again(&kept.mid, &layer.norm_mid, &kept.inverse_mid, normed);
-        self.gate_up.backward(&layer.gate_up, &mut gradient.gate_up, (normed, &kept.low[2]), dgate_up, Some(dnormed));
-        rms_norm_back(&kept.mid, &layer.norm_mid, &kept.inverse_mid, dnormed, dx, own(&mut gradient.norm_mid));
+        let work = (
+            (cut.of(&kept.gate_up), cut.of(&kept.mid), cut.of(&kept.inverse_mid), cut.of(&kept.mixed)).into_par_iter(),
+            (cut.of(low_out), cut.of(low_gate_up), cut.of(low_down)).into_par_iter(),
+            (cut.of_mut(normed), cut.of_mut(inner), cut.of_mut(dinner), cut.of_mut(dgate_up), cut.of_mut(dnormed)).into_par_iter(),
+            (cut.of_mut(dx), cut.of_mut(dmixed)).into_par_iter(),
+        );
+        let work: Vec<_> = work.into_par_iter().collect();
+        cut.back(work, gradient, |(kept, (low_out, low_gate_up, low_down), scratch, (dx, dmixed)), gradient| {
+            let ((gate_up, mid, inverse, mixed), (normed, inner, dinner, dgate_up, dnormed)) = (kept, scratch);
+            swiglu(gate_up, self.inner, inner);
+            self.down.backward(&layer.down, &mut gradient.down, (inner, low_down), dx, Some(&mut *dinner));
+            swiglu_back(gate_up, self.inner, dinner, dgate_up);
+            rms_norm_again(mid, &layer.norm_mid, inverse, normed);
+            self.gate_up.backward(&layer.gate_up, &mut gradient.gate_up, (normed, low_gate_up), dgate_up, Some(&mut *dnormed));
+            rms_norm_back(mid, &layer.norm_mid, inverse, dnormed, dx, own(&mut gradient.norm_mid));
+            self.out.backward(&layer.out, &mut gradient.out, (mixed, low_out), dx, Some(dmixed));
+        });
 
-        self.out.backward(&layer.out, &mut gradient.out, (&kept.mixed, &kept.low[1]), dx, Some(dmixed));
         let attended = Attended { qkv: &kept.qkv, mixed: &kept.mixed, norms: &kept.norms };
-        attend_back(self.heads, &pack.segments, attended, dmixed, dqkv);
-        self.rotations.turn(dqkv, width, self.heads.queries + self.heads.keys, &pack.positions, true);
-        rms_norm_again(x, &layer.norm_in, &kept.inverse_in, normed);
-        let inputs = (normed.as_slice(), kept.low[0].as_slice());
-        self.qkv.backward(&layer.qkv, &mut gradient.qkv, inputs, dqkv, wants.then_some(dnormed.as_mut_slice()));
-        if wants {
-            rms_norm_back(x, &layer.norm_in, &kept.inverse_in, dnormed, dx, own(&mut gradient.norm_in));
+        attend_back(self.heads, &pack.segments, attended, dmixed, dqkv, cut.wide());
+
+        let work = (
+            (cut.of(x), cut.of(&kept.inverse_in), cut.of(low_qkv), cut.of(&pack.positions)).into_par_iter(),
+            (cut.of_mut(normed), cut.of_mut(dqkv), cut.of_mut(dnormed), cut.of_mut(dx)).into_par_iter(),
+        );
+        let work: Vec<_> = work.into_par_iter().collect();
+        cut.back(work, gradient, |((x, inverse, low, positions), (normed, dqkv, dnormed, dx)), gradient| {
+            self.rotations.turn(dqkv, width, self.heads.queries + self.heads.keys, positions, true);
+            rms_norm_again(x, &layer.norm_in, inverse, normed);
+            self.qkv.backward(&layer.qkv, &mut gradient.qkv, (normed, low), dqkv, wants.then_some(&mut *dnormed));
+            if wants {
+                rms_norm_back(x, &layer.norm_in, inverse, dnormed, dx, own(&mut gradient.norm_in));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+
+    #[test]
+    fn chunks_follow_one_another() {
+        let buffer: Vec<usize> = (0..1400).collect();
+        for (wide, sizes) in [(true, vec![256, 256, 188]), (false, vec![700 * 2])] {
+            let cut = if wide { Cut { rows: 350, chunk: 128 } } else { Cut::new(700, false) };
+            let width = 1400 / cut.rows;
+            let sizes: Vec<usize> = if wide { vec![128 * width, 128 * width, 94 * width] } else { sizes };
+            assert_eq!(cut.of(&buffer).iter().map(|chunk| chunk.len()).collect::<Vec<_>>(), sizes);
+            assert_eq!(cut.of(&buffer).concat(), buffer);
+            assert_eq!(cut.of_mut(&mut buffer.clone()).concat(), buffer);
         }
+        assert_eq!((Cut::new(100, true).chunk, Cut::new(1000, true).chunk, Cut::new(16_000, true).chunk), (128, 128, 1000));
+        assert!(Cut::new(300, true).of::<u8>(&[]).iter().all(|chunk| chunk.is_empty()), "no adapter, no chunk");
     }
 }

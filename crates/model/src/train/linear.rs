@@ -22,6 +22,11 @@ impl<F: Float> Form<F> {
         Self { outputs, parts, inputs: widths.inputs(fused), rank, scale }
     }
 
+    /// Values of x Aᵀ for each row.
+    pub fn lows(self) -> usize {
+        self.parts * self.rank
+    }
+
     fn width(self) -> usize {
         self.outputs.iter().sum()
     }
@@ -32,7 +37,7 @@ impl<F: Float> Form<F> {
     }
 
     /// `y = x Wᵀ + bias + scale · (x Aᵀ) Bᵀ`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
-    pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut Vec<F>) {
+    pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut [F]) {
         let (rows, width) = (x.len() / self.inputs, self.width());
         let x = Mat::new(x, rows, self.inputs);
         multiply(MatMut::new(y, rows, width), old, F::ONE, x, Mat::new(&linear.weight, width, self.inputs).t());
@@ -40,8 +45,7 @@ impl<F: Float> Form<F> {
         if linear.a.is_empty() {
             return;
         }
-        let lows = self.parts * self.rank;
-        low.resize(rows * lows, F::ZERO);
+        let lows = self.lows();
         multiply(MatMut::new(low, rows, lows), Old::Drop, F::ONE, x, Mat::new(&linear.a, lows, self.inputs).t());
         for (part, first, outputs) in self.spans() {
             let low = Mat::strided(&low[part * self.rank..], rows, self.rank, lows);
@@ -53,7 +57,7 @@ impl<F: Float> Form<F> {
     /// Way back: adds to the gradients that are not empty, and overwrites `dx` if there is one.
     pub fn backward(self, linear: &Linear<F>, gradient: &mut Linear<F>, (x, low): (&[F], &[F]), dy: &[F], dx: Option<&mut [F]>) {
         let (rows, width) = (x.len() / self.inputs, self.width());
-        let (inputs, rank, lows) = (self.inputs, self.rank, self.parts * self.rank);
+        let (inputs, rank, lows) = (self.inputs, self.rank, self.lows());
         let (x, all) = (Mat::new(x, rows, inputs), Mat::new(dy, rows, width));
         if !gradient.weight.is_empty() {
             multiply(MatMut::new(own(&mut gradient.weight), width, inputs), Old::Add, F::ONE, all.t(), x);

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::attention::Heads;
 use super::float::Float;
+use super::kernels::add;
 use crate::{Config, Error};
 
 /// Values of one kind. Shared until written; empty where there is nothing (no bias, no adapter, a frozen gradient).
@@ -44,6 +45,32 @@ pub(super) struct Layer<F> {
     pub gate_up: Linear<F>,
     /// Down.
     pub down: Linear<F>,
+}
+
+impl<F: Float> Linear<F> {
+    fn buffers(&mut self) -> [&mut Buffer<F>; 4] {
+        [&mut self.weight, &mut self.bias, &mut self.a, &mut self.b]
+    }
+}
+
+impl<F: Float> Layer<F> {
+    fn buffers(&mut self) -> impl Iterator<Item = &mut Buffer<F>> {
+        let Self { norm_in, qkv, out, norm_mid, gate_up, down } = self;
+        [norm_in, norm_mid].into_iter().chain([qkv, out, gate_up, down].into_iter().flat_map(Linear::buffers))
+    }
+
+    /// Zeros where there is something.
+    pub fn zeros(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.buffers().for_each(|buffer| *buffer = Arc::new(vec![F::ZERO; buffer.len()]));
+        zeros
+    }
+
+    /// Adds another layer's values; both have the same buffers.
+    pub fn add(&mut self, other: &Self) {
+        let mut other = other.clone(); // shares its buffers, copies none
+        self.buffers().zip(other.buffers()).for_each(|(sum, other)| add(own(sum), other));
+    }
 }
 
 /// The parameters of a decoder, or their gradients.

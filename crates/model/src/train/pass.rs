@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use super::float::Float;
 use super::head::{HeadGradient, cross_entropy};
 use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
-use super::layer::{Kept, Scratch, Shared};
+use super::layer::{Cut, Kept, Scratch, Shared};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
-use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Linear, Widths, heads, own};
+use super::parameters::{Buffer, Decoder, Entry, Fused, Widths, heads, own};
 use super::{Loss, Sequence};
 use crate::Config;
 
@@ -85,8 +85,11 @@ impl<'a, F: Float> Pass<'a, F> {
     /// Loss alone.
     pub fn loss(&self, batch: &[Sequence]) -> Loss {
         let shards = plan(batch, Limits { shards: SHARDS, rows: PACK, share: self.shares });
-        let losses: Vec<Loss> =
-            shards.par_iter().map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, None)).sum())).collect();
+        let wide = shards.len() == 1;
+        let losses: Vec<Loss> = shards
+            .par_iter()
+            .map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, wide, room, None)).sum()))
+            .collect();
         losses.into_iter().sum()
     }
 
@@ -95,11 +98,13 @@ impl<'a, F: Float> Pass<'a, F> {
         let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
         let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let mut shards: Vec<(Loss, Decoder<F>)> = plan(batch, Limits { shards: count, rows: PACK, share: self.shares })
+        let plan = plan(batch, Limits { shards: count, rows: PACK, share: self.shares });
+        let wide = plan.len() == 1;
+        let mut shards: Vec<(Loss, Decoder<F>)> = plan
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
-                let loss = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, room, Some(&mut gradient))).sum());
+                let loss = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, wide, room, Some(&mut gradient))).sum());
                 (loss, gradient)
             })
             .collect();
@@ -108,7 +113,9 @@ impl<'a, F: Float> Pass<'a, F> {
         (loss, total.unwrap_or_else(|| Decoder::zeros(layers, entries)))
     }
 
-    fn run(&self, pack: &Pack, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
+    /// One pack; `wide` if no other is computed beside it.
+    fn run(&self, pack: &Pack, wide: bool, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
+        let cut = Cut::new(pack.tokens.len(), wide);
         let (shared, decoder) = (&self.shared, self.decoder);
         let hidden = shared.hidden;
         let layers = decoder.layers.len();
@@ -125,7 +132,7 @@ impl<'a, F: Float> Pass<'a, F> {
                 kept[i].work = std::mem::take(&mut kept[i - 1].work);
             }
             std::mem::swap(&mut kept[at].x, x);
-            shared.forward(layer, pack, &mut kept[at], scratch, x);
+            shared.forward(layer, (pack, cut), &mut kept[at], scratch, x);
         }
         let Some(gradient) = gradient else { return self.head(pack, x, None) };
         let loss = self.head(pack, x, Some(gradient));
@@ -134,9 +141,9 @@ impl<'a, F: Float> Pass<'a, F> {
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
             if lean && i + 1 < layers {
                 kept[i].work = std::mem::take(&mut kept[i + 1].work);
-                shared.forward(layer, pack, &mut kept[i], scratch, again);
+                shared.forward(layer, (pack, cut), &mut kept[i], scratch, again);
             }
-            shared.backward((layer, slot), pack, &kept[i], scratch, x, i >= wanted);
+            shared.backward((layer, slot), (pack, cut), &kept[i], scratch, x, i >= wanted);
         }
         if !gradient.embed.is_empty() {
             let embed = own(&mut gradient.embed);
@@ -182,23 +189,8 @@ fn add_up<F: Float>(gradients: Vec<Decoder<F>>) -> Option<Decoder<F>> {
     each(&mut total.embed, &|d| &d.embed);
     each(&mut total.norm, &|d| &d.norm);
     each(&mut total.head, &|d| &d.head);
-    total.layers.par_iter_mut().enumerate().for_each(|(i, layer)| rest.iter().for_each(|other| add_layer(layer, &other.layers[i])));
+    total.layers.par_iter_mut().enumerate().for_each(|(i, layer)| rest.iter().for_each(|other| layer.add(&other.layers[i])));
     Some(total)
-}
-
-fn add_layer<F: Float>(sum: &mut Layer<F>, other: &Layer<F>) {
-    add(own(&mut sum.norm_in), &other.norm_in);
-    add(own(&mut sum.norm_mid), &other.norm_mid);
-    let linear = |sum: &mut Linear<F>, other: &Linear<F>| {
-        add(own(&mut sum.weight), &other.weight);
-        add(own(&mut sum.bias), &other.bias);
-        add(own(&mut sum.a), &other.a);
-        add(own(&mut sum.b), &other.b);
-    };
-    linear(&mut sum.qkv, &other.qkv);
-    linear(&mut sum.out, &other.out);
-    linear(&mut sum.gate_up, &other.gate_up);
-    linear(&mut sum.down, &other.down);
 }
 
 #[cfg(test)]
