@@ -1,5 +1,7 @@
 //! Output head and cross-entropy together, over the rows with a loss alone and a few rows at a time: the logits of a
 //! whole batch never exist. The idea of Wijmans et al. 2024, arXiv 2411.09009. Knows rows and targets, no layers.
+use rayon::prelude::*;
+
 use super::Loss;
 use super::float::{Float, exponentiate, greatest};
 use super::layout::{Scored, loss};
@@ -17,41 +19,67 @@ pub(super) struct HeadGradient<'a, F> {
     pub matrix: &'a mut [F],
 }
 
-/// Loss of `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden).
+/// Loss of `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden). `wide` takes chunks of rows side by
+/// side, unless the matrix learns too.
 pub(super) fn cross_entropy<F: Float>(
     rows: &[F],
     matrix: &[F],
     hidden: usize,
     scored: &[Scored],
-    mut gradient: Option<HeadGradient<'_, F>>,
+    gradient: Option<HeadGradient<'_, F>>,
+    wide: bool,
 ) -> Loss {
     let vocabulary = matrix.len() / hidden;
     let step = (LOGITS / vocabulary).clamp(16, 128);
     let weights = Mat::new(matrix, vocabulary, hidden);
-    let mut logits = vec![F::ZERO; step.min(scored.len()) * vocabulary];
-    let (mut sum, mut hits) = (0.0, Vec::with_capacity(scored.len()));
-    for (i, scored) in scored.chunks(step).enumerate() {
-        let span = i * step * hidden..(i * step + scored.len()) * hidden;
-        let rows = Mat::new(&rows[span.clone()], scored.len(), hidden);
-        let logits = &mut logits[..scored.len() * vocabulary];
+    let chunk = |logits: &mut Vec<F>, scored: &[Scored], rows: &[F], drows: Option<&mut [F]>| {
+        let rows = Mat::new(rows, scored.len(), hidden);
+        logits.resize(scored.len() * vocabulary, F::ZERO);
         multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
-        sum += slopes(logits, scored, gradient.is_some(), &mut hits);
-        let Some(gradient) = &mut gradient else { continue };
-        let slopes = Mat::new(logits, scored.len(), vocabulary);
-        multiply(MatMut::new(&mut gradient.rows[span], scored.len(), hidden), Old::Drop, F::ONE, slopes, weights);
-        if !gradient.matrix.is_empty() {
-            multiply(MatMut::new(gradient.matrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), rows);
+        let part = slopes(logits, scored, drows.is_some());
+        if let Some(drows) = drows {
+            let slopes = Mat::new(logits, scored.len(), vocabulary);
+            multiply(MatMut::new(drows, scored.len(), hidden), Old::Drop, F::ONE, slopes, weights);
         }
-    }
-    loss(scored, sum, &hits)
+        part
+    };
+    let chunks = scored.chunks(step).zip(rows.chunks(step * hidden));
+    let parts: Vec<(f64, Vec<bool>)> = match gradient {
+        Some(HeadGradient { rows: drows, matrix: dmatrix }) if !dmatrix.is_empty() => {
+            let mut logits = Vec::new();
+            let chunks = chunks.zip(drows.chunks_mut(step * hidden)).map(|((scored, rows), drows)| {
+                let part = chunk(&mut logits, scored, rows, Some(drows));
+                let slopes = Mat::new(&logits, scored.len(), vocabulary);
+                multiply(MatMut::new(dmatrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), Mat::new(rows, scored.len(), hidden));
+                part
+            });
+            chunks.collect()
+        }
+        gradient => {
+            let drows: Vec<Option<&mut [F]>> = match gradient {
+                Some(gradient) => gradient.rows.chunks_mut(step * hidden).map(Some).collect(),
+                None => scored.chunks(step).map(|_| None).collect(),
+            };
+            let chunks: Vec<_> = chunks.zip(drows).collect();
+            if wide {
+                let chunks = chunks.into_par_iter();
+                chunks.map_init(Vec::new, |logits, ((scored, rows), drows)| chunk(logits, scored, rows, drows)).collect()
+            } else {
+                let mut logits = Vec::new();
+                chunks.into_iter().map(|((scored, rows), drows)| chunk(&mut logits, scored, rows, drows)).collect()
+            }
+        }
+    };
+    let hits: Vec<bool> = parts.iter().flat_map(|(_, hits)| hits.iter().copied()).collect();
+    loss(scored, parts.iter().map(|(sum, _)| sum).sum(), &hits)
 }
 
 vectorised! {
-    /// Σ weight · nll of rows of logits, which become their gradients: weight · (softmax - one at the target). Each row adds to
-    /// `hits` whether its target has the highest logit.
-    fn slopes(logits: &mut [F], scored: &[Scored], back: bool, hits: &mut Vec<bool>) -> f64 {
+    /// Σ weight · nll of rows of logits, which become their gradients: weight · (softmax - one at the target); and of each row
+    /// whether its target has the highest logit.
+    fn slopes(logits: &mut [F], scored: &[Scored], back: bool) -> (f64, Vec<bool>) {
         let vocabulary = logits.len() / scored.len();
-        let mut sum = 0.0;
+        let (mut sum, mut hits) = (0.0, Vec::with_capacity(scored.len()));
         for (row, scored) in logits.chunks_exact_mut(vocabulary).zip(scored) {
             let target = scored.target as usize;
             let (top, right) = (greatest(row), row[target]);
@@ -65,7 +93,7 @@ vectorised! {
                 row[target] -= weight;
             }
         }
-        sum
+        (sum, hits)
     }
 }
 
@@ -76,16 +104,25 @@ mod tests {
 
     #[test]
     fn loss_agrees_with_finite_differences_over_chunks() {
+        for wide in [false, true] {
+            check(wide);
+        }
+    }
+
+    fn check(wide: bool) {
         let (hidden, vocabulary, count) = (2, 7, 130);
         let (rows, matrix) = (wave(count * hidden, 1), wave(vocabulary * hidden, 2));
         let scored: Vec<_> = (0..count)
             .map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32, first: row % 5 == 0 })
             .collect();
-        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None).sum;
+        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None, wide).sum;
         let (mut drows, mut dmatrix) = (vec![9.0; rows.len()], vec![0.0; matrix.len()]);
         let slots = HeadGradient { rows: &mut drows, matrix: &mut dmatrix };
-        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots)).sum;
+        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots), wide).sum;
         assert_eq!(sum, loss(&rows, &matrix));
+        let mut alone = vec![9.0; rows.len()];
+        cross_entropy(&rows, &matrix, hidden, &scored, Some(HeadGradient { rows: &mut alone, matrix: &mut [] }), wide);
+        assert_eq!(alone, drows, "a frozen matrix changes nothing for the rows");
         agree(&rows, &drows, &[1.0], |rows| vec![loss(rows, &matrix)]);
         agree(&matrix, &dmatrix, &[1.0], |matrix| vec![loss(&rows, matrix)]);
         let even = vec![0.0; rows.len()];

@@ -134,8 +134,8 @@ impl<'a, F: Float> Pass<'a, F> {
             std::mem::swap(&mut kept[at].x, x);
             shared.forward(layer, (pack, cut), &mut kept[at], scratch, x);
         }
-        let Some(gradient) = gradient else { return self.head(pack, x, None) };
-        let loss = self.head(pack, x, Some(gradient));
+        let Some(gradient) = gradient else { return self.head(pack, wide, x, None) };
+        let loss = self.head(pack, wide, x, Some(gradient));
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = if gradient.embed.is_empty() { 1 } else { 0 };
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
@@ -155,17 +155,17 @@ impl<'a, F: Float> Pass<'a, F> {
     }
 
     /// Last norm, head and loss. With gradients, `x` leaves as the gradient of the last layer's output.
-    fn head(&self, pack: &Pack, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> Loss {
+    fn head(&self, pack: &Pack, wide: bool, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> Loss {
         let (hidden, decoder) = (self.shared.hidden, self.decoder);
         let rows: Vec<F> = pack.scored.iter().flat_map(|s| x[s.row * hidden..][..hidden].iter().copied()).collect();
         let (mut normed, mut inverse) = (vec![F::ZERO; rows.len()], vec![F::ZERO; pack.scored.len()]);
         rms_norm(&rows, &decoder.norm, self.shared.eps, &mut normed, &mut inverse);
         let tied = decoder.head.is_empty();
         let matrix = if tied { &decoder.embed } else { &decoder.head };
-        let Some(gradient) = gradient else { return cross_entropy(&normed, matrix, hidden, &pack.scored, None) };
+        let Some(gradient) = gradient else { return cross_entropy(&normed, matrix, hidden, &pack.scored, None, wide) };
         let mut dnormed = vec![F::ZERO; rows.len()];
         let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });
-        let loss = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }));
+        let loss = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }), wide);
         let mut drows = normed;
         drows.fill(F::ZERO);
         rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
