@@ -87,6 +87,8 @@ pub enum Command {
     Approve(ApproveArgs),
     /// Writes a task's dataset or an adapter to a folder
     Export(ExportArgs),
+    /// Measures how fast a step is on this machine
+    Bench(BenchArgs),
     /// Prints a shell completion script
     Completions {
         /// The shell
@@ -179,6 +181,33 @@ pub struct FinetuneArgs {
     /// Whether to write
     #[command(flatten)]
     pub dry: DryRun,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The step
+    #[arg(value_enum)]
+    pub step: BenchStep,
+    /// Only this task (id or name); may be repeated
+    #[arg(long, value_name = "TASK")]
+    pub task: Vec<String>,
+    /// Steps to measure, after one that is not counted
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub steps: u64,
+    /// How to train
+    #[command(flatten)]
+    pub flags: FinetuneFlags,
+    /// Models and prices on disk; of a folder without weights the shape is measured with random ones
+    #[command(flatten)]
+    pub local: LocalFlags,
+}
+
+/// A step that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchStep {
+    /// Optimiser steps on calls of the store
+    Finetune,
 }
 
 /// Arguments of `evaluate`.

@@ -15,7 +15,8 @@ const MARK: &str = "demo";
 
 /// How the demo differs from the defaults: the built-in model, all of its few weights (docs/decisions/0006), for a number of
 /// steps and not of minutes, so that every machine does the same. What `--set` says comes after these and beats them.
-const SETTINGS: [&str; 4] = ["models=[\"nano\"]", "finetune.mode=\"full\"", "finetune.epochs=4", "finetune.learning_rate=2e-3"];
+const SETTINGS: [&str; 5] =
+    ["models=[\"nano\"]", "finetune.mode=\"full\"", "finetune.epochs=4", "finetune.batch_size=8", "finetune.learning_rate=1e-3"];
 
 pub fn command(mut global: Global) -> anyhow::Result<ExitCode> {
     global.set.splice(0..0, SETTINGS.map(String::from));

@@ -90,7 +90,7 @@ pub fn bases(context: &Context, task: &Task, candidates: &[Candidate]) -> anyhow
 }
 
 /// Settings for one task: its teacher, where none was named.
-fn settings(context: &Context, parts: &Parts) -> Finetune {
+pub fn settings(context: &Context, parts: &Parts) -> Finetune {
     Finetune { teacher: teacher::of(context, parts), ..context.config.finetune.clone() }
 }
 

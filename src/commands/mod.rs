@@ -1,6 +1,7 @@
 //! The verbs, one a file. Each turns its arguments into a configuration, calls its step and speaks.
 mod approve;
 mod assign;
+mod bench;
 pub mod cluster;
 pub mod collect;
 mod demo;
@@ -50,6 +51,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let seed = seed(args.seed);
             let context = Context::new(global, &[("", flags(&args.local)?), ("", seed), ("finetune", flags(&args.flags)?)])?;
             finetune::command(&context, &args)
+        }
+        Command::Bench(args) => {
+            let context = Context::new(global, &[("", flags(&args.local)?), ("finetune", flags(&args.flags)?)])?;
+            bench::command(&context, &args)
         }
         Command::Evaluate(args) => evaluate::command(&Context::new(global, &[("evaluate", flags(&args.flags)?)])?, &args),
         Command::Iterate(args) => iterate::command(&plain(global)?, &args),

@@ -54,6 +54,11 @@ impl<'a> Batches<'a> {
 
     /// The sequences of a step, from 1.
     pub(crate) fn step(&mut self, step: u64) -> Vec<Sequence> {
+        self.examples(step).into_iter().map(|example| example.sequence.clone()).collect()
+    }
+
+    /// The examples of a step, from 1.
+    pub(crate) fn examples(&mut self, step: u64) -> Vec<&'a Example> {
         if step < self.epoch.1 {
             self.epoch = (0, 1, self.cut(0));
         }
@@ -62,7 +67,7 @@ impl<'a> Batches<'a> {
             self.epoch = (number, first, self.cut(number));
         }
         let place = usize::try_from(step - self.epoch.1).expect("a place within an epoch in memory");
-        self.epoch.2[place].iter().map(|example| self.examples[*example].sequence.clone()).collect()
+        self.epoch.2[place].iter().map(|example| self.examples[*example]).collect()
     }
 
     /// Places of an epoch's examples in its order, cut into batches.
@@ -162,7 +167,7 @@ mod tests {
         let example = |position: usize| {
             let (conversation, call) = (position % 20, position / 20);
             let sequence = sequence(&[7, conversation as u32, call as u32, position as u32]);
-            Example { sequence, conversation: format!("c{conversation}"), position, calls: 1, answers: 1 }
+            Example { sequence, conversation: format!("c{conversation}"), position, calls: 1, tokens: 4, answers: 1 }
         };
         (0..180).map(example).collect()
     }

@@ -21,7 +21,7 @@ struct Header {
     stale: u32,
     stopped: bool,
     first_validation: Option<f64>,
-    best: Option<(u64, Mark)>,
+    best: Option<(u64, Mark, f64)>,
     rows: Vec<Row>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn write(identity: &str, learner: &dyn Learner, state: &State) -> Res
         stale: state.stale,
         stopped: state.stopped,
         first_validation: state.first_validation,
-        best: state.best.as_ref().map(|best| (best.step, best.mark)),
+        best: state.best.as_ref().map(|best| (best.step, best.mark, best.top)),
         rows: state.rows.clone(),
     };
     let header = serde_json::to_string(&header).expect("plain data always serialises");
@@ -87,7 +87,7 @@ pub(crate) fn read(bytes: &[u8], identity: &str, learner: &dyn Learner, optimize
             best.insert(name.clone(), values(&tensors, &format!("best.{name}"))?);
         }
     }
-    state.best = header.best.map(|(step, mark)| Best { step, mark, weights: best });
+    state.best = header.best.map(|(step, mark, top)| Best { step, mark, top, weights: best });
     Ok(state)
 }
 

@@ -22,6 +22,8 @@ pub struct Example {
     pub position: usize,
     /// Calls it stands for.
     pub calls: u64,
+    /// Tokens of these calls, prompt and answer, each call counted by itself.
+    pub tokens: u64,
     /// Different answers in it that carry loss.
     pub answers: usize,
 }
@@ -116,7 +118,8 @@ impl Finetune {
             return Err(reason::CONTEXT);
         }
         let sequence = sequence(&example.prompt, &example.completion);
-        Ok(Example { sequence, conversation: call.conversation_id.clone(), position, calls: 1, answers: 1 })
+        let tokens = sequence.tokens.len() as u64;
+        Ok(Example { sequence, conversation: call.conversation_id.clone(), position, calls: 1, tokens, answers: 1 })
     }
 
     /// Sets whole conversations apart for validation: those whose ids hash lowest, so that a later run over a grown

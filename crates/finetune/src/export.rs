@@ -1,4 +1,4 @@
-//! Adapters and merged models as named bytes, in the layouts that PEFT, vLLM, llama.cpp and transformers read.
+//! Adapters as named bytes, in the layout that PEFT, vLLM and llama.cpp read.
 //!
 //! Touches no disk: the store writes what is returned here.
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +19,6 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Weights of an adapter.
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
-/// Weights of a whole model.
-pub const MODEL_WEIGHTS: &str = "model.safetensors";
 
 /// What PEFT puts before the module names of the base model.
 const PREFIX: &str = "base_model.model.";
@@ -45,15 +43,6 @@ pub fn adapter(model: &TrainModel, base: &str) -> Result<Files, Error> {
         (ADAPTER_CONFIG.to_owned(), (text + "\n").into_bytes()),
         (ADAPTER_WEIGHTS.to_owned(), tensors_to_bytes(&tensors.collect())?),
     ]))
-}
-
-/// The whole model with what it learnt: `config.json` and `model.safetensors`, in f32.
-///
-/// # Errors
-/// When a tensor operation fails.
-pub fn merged(model: &TrainModel) -> Result<Files, Error> {
-    let config = model.config().to_json() + "\n";
-    Ok(Files::from([("config.json".to_owned(), config.into_bytes()), (MODEL_WEIGHTS.to_owned(), tensors_to_bytes(&model.merged()?)?)]))
 }
 
 /// Sets the adapter of `model` to what an `adapter_model.safetensors` holds (f32, f16 or bf16). The scale stays the model's.

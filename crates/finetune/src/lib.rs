@@ -3,6 +3,7 @@
 //! Knows how to learn, not where anything lies: weights come from `model`, checkpoints and exports leave as named
 //! bytes, time is told by the caller.
 mod batches;
+mod bench;
 mod checkpoint;
 mod clip;
 mod error;
@@ -21,9 +22,10 @@ mod sink;
 mod spread;
 mod trainer;
 
+pub use bench::{Measured, bench};
 pub use error::Error;
 pub use examples::{Example, Examples};
-pub use export::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Files, MODEL_WEIGHTS, adapter, load_adapter, merged};
+pub use export::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Files, adapter, load_adapter};
 pub use learner::{Gradients, Learner, Loss, Parameters, Sequence};
 pub use plan::{Limit, Plan, throughput};
 pub use pretrain::{Pretrain, pretrain};

@@ -21,7 +21,10 @@ fn duplicates(examples: Vec<Example>) -> Vec<Example> {
     for example in examples {
         let key = (example.sequence.tokens.clone(), example.sequence.targets.clone());
         match firsts.get(&key) {
-            Some(first) => kept[*first].calls += example.calls,
+            Some(first) => {
+                kept[*first].calls += example.calls;
+                kept[*first].tokens += example.tokens;
+            }
             None => {
                 firsts.insert(key, kept.len());
                 kept.push(example);
@@ -51,6 +54,7 @@ fn turns(mut examples: Vec<Example>) -> Vec<Example> {
                 *target = target.or(*earlier);
             }
             example.calls += shorter.calls;
+            example.tokens += shorter.tokens;
             example.answers += shorter.answers;
         }
         kept.push(example);
@@ -79,7 +83,7 @@ mod tests {
     fn example(tokens: &[u32], from: usize) -> Example {
         let targets = (1..tokens.len()).map(|i| (i >= from).then_some(tokens[i])).collect();
         let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), targets, weight: 1.0 };
-        Example { sequence, conversation: "c".to_owned(), position: 0, calls: 1, answers: 1 }
+        Example { sequence, conversation: "c".to_owned(), position: 0, calls: 1, tokens: 1, answers: 1 }
     }
 
     #[test]

@@ -99,29 +99,43 @@ pub(crate) struct Windows<'a> {
 }
 
 /// How the validation part is answered.
-///
-/// What is deployed is judged by its answers, and a loss can rise while more of them are right: a model that grows sure pays
-/// much for the few that it misses. So whole answers count first, and the loss where they are equal, as it is where no
-/// answer can be foreseen to the last token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// Share of the answers that are right to the last token.
     pub right: f64,
+    /// Answers, as they are weighted.
+    pub answers: f64,
     /// Mean loss, nats per token that carries loss.
     pub loss: f64,
 }
 
 impl Mark {
-    fn beats(self, other: Self) -> bool {
-        self.right > other.right || (self.right == other.right && self.loss < other.loss)
+    /// Standard error of a share of the answers, by Agresti and Coull (1998): not zero where all or none are right.
+    fn error(self, share: f64) -> f64 {
+        let answers = self.answers + 4.0;
+        let share = (share * self.answers + 2.0) / answers;
+        (share * (1.0 - share) / answers).sqrt()
     }
 }
 
-/// The weights that answered the validation part best so far.
+/// The weights that are kept so far.
+///
+/// What is deployed is judged by its answers, so whole answers count. A few dozen of them do not tell weights apart that are
+/// about as good, and the later ones have seen more at a lower rate: the last look within one standard error of the best is
+/// kept (Breiman et al. 1984). Where most answers cannot be foreseen to the last token, the lowest loss is.
 pub(crate) struct Best {
     pub step: u64,
     pub mark: Mark,
+    /// Highest share of right answers of any look.
+    pub top: f64,
     pub weights: Flat,
+}
+
+impl Best {
+    fn yields_to(&self, mark: Mark) -> bool {
+        let top = self.top.max(mark.right);
+        if top < 0.5 { mark.loss < self.mark.loss } else { mark.right >= top - mark.error(top) }
+    }
 }
 
 /// Everything that changes from step to step, apart from the learner's parameters.
@@ -188,7 +202,8 @@ fn start(learner: &dyn Learner, recipe: &Recipe, validation: &[Sequence], sink: 
         let mark = look(learner, recipe, validation)?;
         guard::finite("validation loss", mark.loss, 0, recipe.learning_rate)?;
         state.first_validation = Some(mark.loss);
-        state.best = recipe.patience.map(|_| weights(learner).map(|weights| Best { step: 0, mark, weights })).transpose()?;
+        state.best =
+            recipe.patience.map(|_| weights(learner).map(|weights| Best { step: 0, mark, top: mark.right, weights })).transpose()?;
     }
     Ok(state)
 }
@@ -241,7 +256,7 @@ fn look(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Resul
         total += learner.loss(&batch)?;
     }
     let right = if total.answers > 0.0 { total.right / total.answers } else { 0.0 };
-    Ok(Mark { right, loss: total.sum / total.weight })
+    Ok(Mark { right, answers: total.answers, loss: total.sum / total.weight })
 }
 
 /// Looks at the validation part; keeps the weights if they are the best, else loses patience.
@@ -250,10 +265,12 @@ fn validate(learner: &dyn Learner, recipe: &Recipe, state: &mut State, row: &mut
     guard::finite("validation loss", mark.loss, row.step, row.lr)?;
     (row.validation_loss, row.validation_right) = (Some(mark.loss), Some(mark.right));
     let Some(patience) = recipe.patience else { return Ok(()) };
-    if state.best.as_ref().is_none_or(|best| mark.beats(best.mark)) {
-        state.best = Some(Best { step: row.step, mark, weights: weights(learner)? });
+    let top = state.best.as_ref().map_or(mark.right, |best| best.top.max(mark.right));
+    if state.best.as_ref().is_none_or(|best| best.yields_to(mark)) {
+        state.best = Some(Best { step: row.step, mark, top, weights: weights(learner)? });
         state.stale = 0;
     } else {
+        state.best.iter_mut().for_each(|best| best.top = top);
         state.stale += 1;
         state.stopped = state.stale >= patience;
     }
@@ -277,14 +294,14 @@ fn save(sink: &mut dyn CheckpointSink, name: &str, bytes: &[u8]) -> Result<(), E
 
 /// Puts the kept weights back into the learner and sums the run up.
 fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcome, Error> {
-    let last = state.rows.iter().rev().find_map(|row| Some(Mark { right: row.validation_right?, loss: row.validation_loss? }));
+    let last = state.rows.iter().rev().find_map(|row| Some((row.validation_loss?, row.validation_right?)));
     let (best_step, mark) = match &state.best {
         None => (state.step, last),
         Some(best) => {
             for (name, var) in learner.parameters() {
                 var.set(&candle_core::Tensor::from_slice(&best.weights[name], var.shape(), var.device())?)?;
             }
-            (best.step, Some(best.mark))
+            (best.step, Some((best.mark.loss, best.mark.right)))
         }
     };
     let tail = &state.rows[state.rows.len().saturating_sub((state.rows.len() / 10).clamp(1, 10))..];
@@ -297,9 +314,24 @@ fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcom
         best_step,
         train_loss,
         first_validation_loss,
-        validation_loss: mark.map(|mark| mark.loss),
-        validation_right: mark.map(|mark| mark.right),
+        validation_loss: mark.map(|(loss, _)| loss),
+        validation_right: mark.map(|(_, right)| right),
         stop,
         rows: state.rows,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Best, Flat, Mark};
+
+    #[test]
+    fn the_last_look_about_as_good_as_the_best_is_kept() {
+        let mark = |right: f64, loss: f64| Mark { right: right / 30.0, answers: 30.0, loss };
+        let best = |right: f64, loss: f64, top: f64| Best { step: 1, mark: mark(right, loss), top: top / 30.0, weights: Flat::new() };
+        assert!(best(30.0, 0.1, 30.0).yields_to(mark(29.0, 0.5)), "one answer fewer is noise");
+        assert!(!best(30.0, 0.1, 30.0).yields_to(mark(28.0, 0.1)), "two are not");
+        assert!(!best(27.0, 0.1, 30.0).yields_to(mark(27.0, 0.1)), "the best ever counts, not the one that is kept");
+        assert!(best(10.0, 0.5, 10.0).yields_to(mark(9.0, 0.4)) && !best(10.0, 0.5, 10.0).yields_to(mark(12.0, 0.6)), "here loss decides");
+    }
 }

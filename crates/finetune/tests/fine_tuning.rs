@@ -1,8 +1,7 @@
 //! The whole step on a tiny decoder: examples, plan, training, resuming, exporting.
 use crate::world::{call, chat, config, model, train_split};
-use finetune::{
-    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Finetune, InMemory, Limit, METRICS, Mode, Outcome, Plan, adapter, load_adapter, merged,
-};
+use finetune::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Finetune, InMemory, Limit, METRICS, Mode, Outcome, Plan, adapter, load_adapter};
+use model::Weights;
 use model::train::{TrainModel, Trainable};
 use record::{Part, Silent, Train};
 use serde_json::{Value, json};
@@ -31,7 +30,7 @@ fn trained(model: &TrainModel, settings: &Finetune, part: &Part<Train>, sink: &m
     let outcome = settings.train(model, &examples, &plan, sink, &Silent).expect("a healthy run");
     let bytes = match settings.mode {
         Mode::Lora => adapter(model, "tiny").expect("an adapter").remove(ADAPTER_WEIGHTS),
-        Mode::Full => merged(model).expect("a model").remove("model.safetensors"),
+        Mode::Full => Weights { tensors: model.merged().expect("weights") }.to_safetensors().ok(),
     };
     (bytes.expect("weights are among the files"), outcome)
 }
@@ -106,10 +105,8 @@ fn patience_ends_a_run_and_the_best_weights_stay() {
     let (_, outcome) = trained(&model(settings.trainable()), &settings, &log(40), &mut InMemory::default());
     assert_eq!(outcome.stop, finetune::Stop::Patience);
     assert!(outcome.best_step < outcome.steps, "{} of {}", outcome.best_step, outcome.steps);
-    let looks = outcome.rows.iter().filter_map(|row| Some((row.validation_right?, -row.validation_loss?, row.step)));
-    let best = looks.max_by(|one, other| one.partial_cmp(other).expect("numbers")).expect("a look");
-    let kept = (outcome.validation_right, outcome.validation_loss, outcome.best_step);
-    assert_eq!(kept, (Some(best.0), Some(-best.1), best.2), "most answers right, then the lowest loss");
+    let seen = outcome.rows.iter().filter_map(|row| row.validation_loss).chain(outcome.first_validation_loss);
+    assert_eq!(outcome.validation_loss, seen.min_by(f64::total_cmp));
 }
 
 #[test]

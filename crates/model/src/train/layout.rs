@@ -102,13 +102,12 @@ pub(super) fn plan(batch: &[Sequence], limits: Limits) -> Vec<Vec<Pack>> {
     }
     let new: Vec<usize> = batch.iter().zip(&shared).map(|(sequence, shared)| sequence.tokens.len() - shared).collect();
     let total: usize = new.iter().sum();
-    let mut places = Vec::new();
-    for shards in (1..=limits.shards).rev() {
+    let (mut shards, mut places) = (limits.shards, spread(&new, limits.shards));
+    let again = |places: &[usize]| -> usize { (1..batch.len()).filter(|i| places[*i] != places[i - 1]).map(|i| shared[i]).sum() };
+    // halved, so that they come out even on as many threads
+    while shards > 1 && again(&places) * AGAIN > total {
+        shards /= 2;
         places = spread(&new, shards);
-        let again: usize = (1..batch.len()).filter(|i| places[*i] != places[i - 1]).map(|i| shared[i]).sum();
-        if again * AGAIN <= total {
-            break;
-        }
     }
     let mut plan: Vec<Vec<Pack>> = vec![Vec::new(); limits.shards];
     for (i, sequence) in batch.iter().enumerate() {

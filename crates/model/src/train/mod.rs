@@ -19,6 +19,7 @@ mod pass;
 mod start;
 mod tensors;
 pub(crate) mod vector;
+mod work;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -30,6 +31,8 @@ use crate::{Config, Error, Weights};
 use float::Float;
 use parameters::{Decoder, Entry, adapter_entries, base_entries};
 use pass::{Pass, Rooms};
+pub use vector::kernel;
+pub use work::Work;
 
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]

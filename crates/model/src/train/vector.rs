@@ -20,24 +20,55 @@ fn avx2<A, K: Kernel<A>>(arguments: A) -> K::Output {
     K::run(arguments)
 }
 
-/// Runs a kernel. The bits of the result do not depend on the width: no operation is fused, no sum reordered.
-#[inline]
-pub(crate) fn dispatch<A, K: Kernel<A>>(arguments: A) -> K::Output {
+/// The vectors that [`dispatch`] finds on this machine, in words.
+#[must_use]
+pub fn kernel() -> &'static str {
+    match width() {
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx2 => "AVX2",
+        Width::Baseline => "baseline",
+    }
+}
+
+/// What [`dispatch`] compiles for.
+enum Width {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Baseline,
+}
+
+fn width() -> Width {
     #[cfg(target_arch = "x86_64")]
     {
         let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
         if wide && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw") {
-            #[expect(unsafe_code, reason = "a call into code for an instruction set")]
-            // SAFETY: the machine was just asked for every feature of the function
-            return unsafe { avx512::<A, K>(arguments) };
+            return Width::Avx512;
         }
         if is_x86_feature_detected!("avx2") {
-            #[expect(unsafe_code, reason = "a call into code for an instruction set")]
-            // SAFETY: the machine was just asked for the feature of the function
-            return unsafe { avx2::<A, K>(arguments) };
+            return Width::Avx2;
         }
     }
-    K::run(arguments)
+    Width::Baseline
+}
+
+/// Runs a kernel. The bits of the result do not depend on the width: no operation is fused, no sum reordered.
+#[inline]
+pub(crate) fn dispatch<A, K: Kernel<A>>(arguments: A) -> K::Output {
+    match width() {
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "a call into code for an instruction set")]
+        // SAFETY: the machine was just asked for every feature of the function
+        Width::Avx512 => unsafe { avx512::<A, K>(arguments) },
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "a call into code for an instruction set")]
+        // SAFETY: the machine was just asked for the feature of the function
+        Width::Avx2 => unsafe { avx2::<A, K>(arguments) },
+        Width::Baseline => K::run(arguments),
+    }
 }
 
 /// Defines a function over a [`super::float::Float`] `F` whose body is compiled for every vector width.

@@ -1,0 +1,75 @@
+//! What a step costs at least, and what the machine can do: the two sides of "how fast is this".
+//! Knows shapes and one product, nothing of how a step is computed.
+use std::time::Duration;
+
+use rayon::prelude::*;
+
+use super::layout::{Limits, plan};
+use super::matmul::{Mat, MatMut, Old, multiply};
+use super::parameters::{Fused, Widths};
+use super::{Sequence, TrainModel, Trainable};
+
+/// What the loss and gradients of a batch cost at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Rows: tokens, a common beginning counted once where the model shares it.
+    pub rows: u64,
+    /// Floating-point operations of the products: 2 for each weight and row forward, 2 back for the rows and 2 for the weight
+    /// where it learns; 12 · width for each pair of a query and a key that it sees; the head on the rows with a loss alone.
+    pub flops: f64,
+}
+
+impl TrainModel {
+    /// What [`TrainModel::loss_and_gradients`] of a batch costs at least.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    pub fn work(&self, batch: &[Sequence]) -> Work {
+        let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares });
+        let (mut rows, mut pairs, mut scored) = (0, 0, 0);
+        for pack in packs.iter().flatten() {
+            rows += pack.tokens.len();
+            scored += pack.scored.len();
+            for segment in &pack.segments {
+                let before: usize = segment.before.iter().map(|span| span.len).sum();
+                pairs += segment.own.len * before + segment.own.len * (segment.own.len + 1) / 2;
+            }
+        }
+        let (config, widths) = (&self.config, Widths::of(&self.config));
+        let (mut weights, mut adapters) = (0, 0);
+        for fused in [Fused::Qkv, Fused::Out, Fused::GateUp, Fused::Down] {
+            let (outputs, parts) = widths.outputs(fused);
+            for outputs in &outputs[..parts] {
+                weights += outputs * widths.inputs(fused);
+                adapters += self.adapter().0 * (outputs + widths.inputs(fused));
+            }
+        }
+        let of_weight = if self.trainable == Trainable::Full { 6 } else { 4 };
+        let of_row = config.num_hidden_layers * (weights * of_weight + adapters * 6);
+        let of_scored = config.vocab_size * config.hidden_size * of_weight;
+        let of_pair = config.num_hidden_layers * 12 * widths.queries;
+        let flops = rows as f64 * of_row as f64 + scored as f64 * of_scored as f64 + pairs as f64 * of_pair as f64;
+        Work { rows: rows as u64, flops }
+    }
+
+    /// Floating-point operations a second in the largest product of this model's layers, each thread at its own, at the best
+    /// of several tries; `seconds` times one try.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    pub fn peak(&self, time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
+        const ROWS: usize = 512;
+        const TRIES: usize = 20;
+        let widths = Widths::of(&self.config);
+        let (inputs, outputs) = (widths.hidden, 2 * widths.inner);
+        let threads = rayon::current_num_threads();
+        let (x, w) = (vec![1.0_f32; ROWS * inputs], vec![1.0_f32; outputs * inputs]);
+        let mut out = vec![vec![0.0_f32; ROWS * outputs]; threads];
+        let mut once = || {
+            out.par_iter_mut().for_each(|out| {
+                let product = MatMut::new(out, ROWS, outputs);
+                multiply(product, Old::Drop, 1.0, Mat::new(&x, ROWS, inputs), Mat::new(&w, outputs, inputs).t());
+            });
+        };
+        let best = (0..TRIES).map(|_| time(&mut once)).min().unwrap_or_default();
+        (2 * threads * ROWS * inputs * outputs) as f64 / best.as_secs_f64().max(1e-9)
+    }
+}

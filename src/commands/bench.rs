@@ -1,0 +1,126 @@
+//! `bench`: how fast a step is on this machine, on calls of the store.
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use finetune::{Batching, Measured};
+use model::train::TrainModel;
+use model::{DType, Device, Weights};
+use record::Task;
+use serde::Serialize;
+
+use crate::cli::{BenchArgs, BenchStep};
+use crate::context::Context;
+use crate::models::Base;
+use crate::tasks::choose;
+use crate::{parts, run};
+
+/// What was measured of one task.
+#[derive(Serialize)]
+struct Bench {
+    step: &'static str,
+    task: String,
+    model: String,
+    /// Whether the folder had weights or random ones of its shape were taken.
+    weights: &'static str,
+    batching: Batching,
+    kernel: &'static str,
+    threads: usize,
+    steps: usize,
+    calls: u64,
+    /// Tokens of the calls, each counted by itself.
+    call_tokens: u64,
+    /// Rows that were computed for them.
+    rows: u64,
+    seconds: f64,
+    call_tokens_per_second: f64,
+    rows_per_second: f64,
+    flops_per_second: f64,
+    peak_flops_per_second: f64,
+    share_of_peak: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+pub fn command(context: &Context, args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let store = context.open()?;
+    let run = run::current(context, &store)?;
+    let tasks: Vec<Task> = run::get(&store, Some(&run), "tasks")?;
+    let chosen = choose(&tasks, &args.task)?;
+    let mut rows = Vec::new();
+    for base in Base::all(context)? {
+        for task in &chosen {
+            let BenchStep::Finetune = args.step;
+            let parts = parts::of_task(context, &store, &task.task)?;
+            rows.push(finetune(context, &parts, task, &base, args.steps).with_context(|| format!("cannot train `{}`", base.name))?);
+        }
+    }
+    let columns = ["task", "model", "batching", "call tokens/s", "rows/s", "GFLOP/s", "of peak", "kernel"];
+    context.ui.rows("bench", &rows, &columns, |row| {
+        vec![
+            row.task.clone(),
+            format!("{} ({} weights)", row.model, row.weights),
+            format!("{:?}", row.batching).to_lowercase(),
+            format!("{:.0}", row.call_tokens_per_second),
+            format!("{:.0}", row.rows_per_second),
+            format!("{:.0}", row.flops_per_second / 1e9),
+            format!("{:.0} %", 100.0 * row.share_of_peak),
+            row.kernel.to_owned(),
+        ]
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, steps: u64) -> anyhow::Result<Bench> {
+    let settings = crate::commands::finetune::settings(context, parts);
+    let config = base.config()?;
+    let examples = settings.examples(&parts.train, &base.chat()?, &config)?;
+    let (weights, kind) = if base.has_weights() {
+        (base.weights()?, "its")
+    } else {
+        let random = TrainModel::random(&config, settings.seed, DType::F32, &Device::Cpu)?;
+        (Weights { tensors: random.merged()? }, "random")
+    };
+    let model = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?
+        .sharing(settings.batching == Batching::Tree);
+    drop(weights);
+    let start = Instant::now();
+    let measured = finetune::bench(&model, &examples, &settings, steps, &mut || start.elapsed().as_secs_f64())?;
+    let peak = model.peak(|once| {
+        let start = Instant::now();
+        once();
+        start.elapsed()
+    });
+    let sum = |of: fn(&Measured) -> u64| measured.iter().map(of).sum::<u64>();
+    let seconds: f64 = measured.iter().map(|step| step.seconds).sum();
+    let (call_tokens, rows) = (sum(|step| step.call_tokens), sum(|step| step.rows));
+    let flops = measured.iter().map(|step| step.flops).sum::<f64>() / seconds;
+    #[expect(clippy::cast_precision_loss, reason = "tokens of some steps")]
+    let rate = |count: u64| count as f64 / seconds;
+    Ok(Bench {
+        step: "finetune",
+        task: task.name.clone(),
+        model: base.name.clone(),
+        weights: kind,
+        batching: settings.batching,
+        kernel: model::train::kernel(),
+        threads: rayon::current_num_threads(),
+        steps: measured.len(),
+        calls: sum(|step| step.calls),
+        call_tokens,
+        rows,
+        seconds,
+        call_tokens_per_second: rate(call_tokens),
+        rows_per_second: rate(rows),
+        flops_per_second: flops,
+        peak_flops_per_second: peak,
+        share_of_peak: flops / peak,
+        peak_memory_bytes: peak_memory(),
+    })
+}
+
+/// Most memory that this process ever held, where Linux tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
