@@ -193,7 +193,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TASK")]
     pub task: Vec<String>,
     /// Steps to measure, after one that is not counted
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
     /// How to train
     #[command(flatten)]

@@ -36,8 +36,10 @@ struct Bench {
     call_tokens_per_second: f64,
     rows_per_second: f64,
     flops_per_second: f64,
-    peak_flops_per_second: f64,
-    share_of_peak: f64,
+    /// Of the CPU; none where it does not train.
+    peak_flops_per_second: Option<f64>,
+    share_of_peak: Option<f64>,
+    /// Of the process so far, tasks before this one included.
     peak_memory_bytes: Option<u64>,
 }
 
@@ -51,7 +53,8 @@ pub fn command(context: &Context, args: &BenchArgs) -> anyhow::Result<ExitCode> 
         for task in &chosen {
             let BenchStep::Finetune = args.step;
             let parts = parts::of_task(context, &store, &task.task)?;
-            rows.push(finetune(context, &parts, task, &base, args.steps).with_context(|| format!("cannot train `{}`", base.name))?);
+            let failed = || format!("cannot train `{}` on `{}`", base.name, task.name);
+            rows.extend(finetune(context, &parts, task, &base, args.steps).with_context(failed)?);
         }
     }
     let columns = ["task", "model", "batching", "call tokens/s", "rows/s", "GFLOP/s", "of peak", "kernel"];
@@ -63,17 +66,24 @@ pub fn command(context: &Context, args: &BenchArgs) -> anyhow::Result<ExitCode> 
             format!("{:.0}", row.call_tokens_per_second),
             format!("{:.0}", row.rows_per_second),
             format!("{:.0}", row.flops_per_second / 1e9),
-            format!("{:.0} %", 100.0 * row.share_of_peak),
+            row.share_of_peak.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
             row.kernel.to_owned(),
         ]
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, steps: u64) -> anyhow::Result<Bench> {
+fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, steps: u64) -> anyhow::Result<Option<Bench>> {
     let settings = crate::commands::finetune::settings(context, parts);
     let config = base.config()?;
-    let examples = settings.examples(&parts.train, &base.chat()?, &config)?;
+    let examples = match settings.examples(&parts.train, &base.chat()?, &config) {
+        Ok(examples) => examples,
+        Err(error @ finetune::Error::NoExamples { .. }) => {
+            context.ui.status(&format!("bench     `{}` on `{}`: skipped, {error}", task.name, base.name));
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (weights, kind) = if base.has_weights() {
         (base.weights()?, "its")
     } else {
@@ -85,18 +95,20 @@ fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, 
     drop(weights);
     let start = Instant::now();
     let measured = finetune::bench(&model, &examples, &settings, steps, &mut || start.elapsed().as_secs_f64())?;
-    let peak = model.peak(|once| {
+    let memory = peak_memory();
+    let time = |once: &mut dyn FnMut()| {
         let start = Instant::now();
         once();
         start.elapsed()
-    });
+    };
+    let peak = base.device.is_cpu().then(|| model.peak(time));
     let sum = |of: fn(&Measured) -> u64| measured.iter().map(of).sum::<u64>();
     let seconds: f64 = measured.iter().map(|step| step.seconds).sum();
     let (call_tokens, rows) = (sum(|step| step.call_tokens), sum(|step| step.rows));
     let flops = measured.iter().map(|step| step.flops).sum::<f64>() / seconds;
     #[expect(clippy::cast_precision_loss, reason = "tokens of some steps")]
     let rate = |count: u64| count as f64 / seconds;
-    Ok(Bench {
+    Ok(Some(Bench {
         step: "finetune",
         task: task.name.clone(),
         model: base.name.clone(),
@@ -113,9 +125,9 @@ fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, 
         rows_per_second: rate(rows),
         flops_per_second: flops,
         peak_flops_per_second: peak,
-        share_of_peak: flops / peak,
-        peak_memory_bytes: peak_memory(),
-    })
+        share_of_peak: peak.map(|peak| flops / peak),
+        peak_memory_bytes: memory,
+    }))
 }
 
 /// Most memory that this process ever held, where Linux tells it.

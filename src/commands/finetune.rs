@@ -148,12 +148,13 @@ fn plan(
     if let Some(plan) = Plan::recorded(sink)? {
         return Ok(plan);
     }
+    if settings.train_minutes.is_none() {
+        return Ok(settings.plan(examples, config, None)?);
+    }
     let start = Instant::now();
-    let rate = match settings.train_minutes {
-        Some(_) => Some(finetune::throughput(learner, examples, settings, &mut || start.elapsed().as_secs_f64())?),
-        None => None,
-    };
-    Ok(settings.plan(examples, config, rate)?)
+    let rate = |used| finetune::throughput(learner, examples, used, settings, &mut || start.elapsed().as_secs_f64());
+    let first = settings.plan(examples, config, Some(rate(examples.train.len())?))?;
+    Ok(settings.plan(examples, config, Some(rate(first.examples)?))?)
 }
 
 /// Checkpoints of one unit, in the store.

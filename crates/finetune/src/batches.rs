@@ -2,7 +2,7 @@
 //!
 //! What the sequences of a step have in common from their beginning on is computed once, and the calls of a conversation have
 //! most in common. But a step that sees one conversation follows the whims of that conversation. So a step takes the calls of
-//! a conversation together, but no more of them than a quarter of it.
+//! a conversation together, in groups of no more than a quarter of it.
 use std::collections::BTreeMap;
 
 use rand::SeedableRng;
@@ -125,7 +125,8 @@ fn groups(examples: &[&Example], most: usize) -> Vec<Vec<usize>> {
 /// Cuts a step's sequences into micro-batches of at most `micro_tokens` tokens (one sequence at least), of which a beginning
 /// that neighbours have in common counts once.
 ///
-/// The loss is summed over all of them, so the cut changes no result but rounding.
+/// The loss is summed over all of them, so the cut changes no result but rounding. Where nothing is shared, more rows go through;
+/// a model cuts them into packs then.
 pub(crate) fn micro_batches(mut sequences: Vec<Sequence>, micro_tokens: usize) -> Vec<Vec<Sequence>> {
     sequences.sort_by(|one, other| one.tokens.cmp(&other.tokens));
     let new = |pair: &[Sequence]| pair[1].tokens.len() - pair[0].common(&pair[1]);

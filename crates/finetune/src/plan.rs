@@ -111,14 +111,21 @@ impl Plan {
     }
 }
 
-/// Training tokens per second, those that calls have in common counted for each; from two batches, of which nothing is learnt.
+/// Training tokens per second on the first `used` examples, those that calls have in common counted for each; from two batches, of
+/// which nothing is learnt. Fewer examples have less in common, so the rate is of as many as a run will use.
 ///
 /// `seconds` reads a monotonic clock, which this crate does not have.
 ///
 /// # Errors
 /// When a tensor operation fails.
-pub fn throughput(learner: &dyn Learner, examples: &Examples, settings: &Finetune, seconds: &mut dyn FnMut() -> f64) -> Result<f64, Error> {
-    let mut batches = Batches::new(examples.train.iter().collect(), settings);
+pub fn throughput(
+    learner: &dyn Learner,
+    examples: &Examples,
+    used: usize,
+    settings: &Finetune,
+    seconds: &mut dyn FnMut() -> f64,
+) -> Result<f64, Error> {
+    let mut batches = Batches::new(examples.train.iter().take(used).collect(), settings);
     // the first step fills caches and starts threads
     window(learner, batches.step(1), settings.micro_tokens)?;
     let timed = batches.step(2);

@@ -19,8 +19,8 @@ pub struct Origin<'a> {
 }
 
 impl Finetune {
-    /// Trains, or goes on from the sink's checkpoint. The learner ends with the weights of the lowest validation loss,
-    /// or with the last ones where nothing validates.
+    /// Trains, or goes on from the sink's checkpoint. The learner ends with the last weights that answer the validation
+    /// part about as well as any did, or with the last ones where nothing validates.
     ///
     /// # Errors
     /// When numbers overflow, the loss explodes, a parameter gets no gradient, the sink fails, or its checkpoint is of

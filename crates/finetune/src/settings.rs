@@ -55,7 +55,7 @@ pub struct Finetune {
     pub weight_decay: f64,
     /// Bound on the gradients' norm; 0 for none.
     pub clip: f64,
-    /// Looks at the validation part without improvement before the run stops.
+    /// Looks at the validation part in a row whose weights are not kept before the run stops.
     pub patience: u32,
     /// Looks at the validation part in a whole run.
     pub validations_per_run: u64,

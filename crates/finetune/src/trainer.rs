@@ -37,7 +37,7 @@ pub struct Row {
 pub enum Stop {
     /// All planned steps were taken.
     Finished,
-    /// The validation part had not been answered better for as long as patience lasts.
+    /// The validation part had not been answered about as well as at best for as long as patience lasts.
     Patience,
 }
 
@@ -46,7 +46,7 @@ pub enum Stop {
 pub struct Outcome {
     /// Steps taken.
     pub steps: u64,
-    /// Step whose weights were kept; 0 where no step was better than none.
+    /// Step whose weights were kept; 0 where the untrained ones were.
     pub best_step: u64,
     /// Mean training loss of the last tenth of the steps (ten at most), nats per token.
     pub train_loss: f64,
@@ -87,7 +87,7 @@ pub(crate) struct Recipe {
     pub micro_tokens: usize,
     pub checkpoint_every: u64,
     pub validate_every: u64,
-    /// Looks at the validation part without improvement before it stops; none keeps the last weights.
+    /// Looks at the validation part in a row whose weights are not kept before it stops; none keeps the last weights.
     pub patience: Option<u32>,
 }
 
@@ -103,8 +103,8 @@ pub(crate) struct Windows<'a> {
 pub(crate) struct Mark {
     /// Share of the answers that are right to the last token.
     pub right: f64,
-    /// Answers, as they are weighted.
-    pub answers: f64,
+    /// Answers.
+    pub answers: u32,
     /// Mean loss, nats per token that carries loss.
     pub loss: f64,
 }
@@ -112,8 +112,8 @@ pub(crate) struct Mark {
 impl Mark {
     /// Standard error of a share of the answers, by Agresti and Coull (1998): not zero where all or none are right.
     fn error(self, share: f64) -> f64 {
-        let answers = self.answers + 4.0;
-        let share = (share * self.answers + 2.0) / answers;
+        let answers = f64::from(self.answers) + 4.0;
+        let share = (share * f64::from(self.answers) + 2.0) / answers;
         (share * (1.0 - share) / answers).sqrt()
     }
 }
@@ -256,7 +256,9 @@ fn look(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Resul
         total += learner.loss(&batch)?;
     }
     let right = if total.answers > 0.0 { total.right / total.answers } else { 0.0 };
-    Ok(Mark { right, answers: total.answers, loss: total.sum / total.weight })
+    let begins = |sequence: &Sequence| sequence.targets.split(Option::is_none).filter(|answer| !answer.is_empty()).count();
+    let answers = sequences.iter().map(begins).sum::<usize>();
+    Ok(Mark { right, answers: u32::try_from(answers).unwrap_or(u32::MAX), loss: total.sum / total.weight })
 }
 
 /// Looks at the validation part; keeps the weights if they are the best, else loses patience.
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_last_look_about_as_good_as_the_best_is_kept() {
-        let mark = |right: f64, loss: f64| Mark { right: right / 30.0, answers: 30.0, loss };
+        let mark = |right: f64, loss: f64| Mark { right: right / 30.0, answers: 30, loss };
         let best = |right: f64, loss: f64, top: f64| Best { step: 1, mark: mark(right, loss), top: top / 30.0, weights: Flat::new() };
         assert!(best(30.0, 0.1, 30.0).yields_to(mark(29.0, 0.5)), "one answer fewer is noise");
         assert!(!best(30.0, 0.1, 30.0).yields_to(mark(28.0, 0.1)), "two are not");

@@ -75,9 +75,6 @@ fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) {
 /// Least rows that are worth a thread of their own.
 const CHUNK: usize = 128;
 
-/// Most chunks of a wide pass. A constant, because the sums of gradients must not depend on the machine.
-const CHUNKS: usize = 16;
-
 /// How the rows of a pack are cut into chunks that are taken side by side: into one, if others are computed beside the pack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
@@ -86,9 +83,9 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// For a pack of so many rows.
-    pub fn new(rows: usize, wide: bool) -> Self {
-        let chunk = if wide { rows.div_ceil(CHUNKS).max(CHUNK) } else { rows };
+    /// For a pack of so many rows, into so many chunks at most.
+    pub fn new(rows: usize, most: usize) -> Self {
+        let chunk = if most > 1 { rows.div_ceil(most).max(CHUNK) } else { rows };
         Self { rows, chunk: chunk.max(1) }
     }
 
@@ -265,14 +262,14 @@ mod tests {
     fn chunks_follow_one_another() {
         let buffer: Vec<usize> = (0..1400).collect();
         for (wide, sizes) in [(true, vec![256, 256, 188]), (false, vec![700 * 2])] {
-            let cut = if wide { Cut { rows: 350, chunk: 128 } } else { Cut::new(700, false) };
+            let cut = if wide { Cut { rows: 350, chunk: 128 } } else { Cut::new(700, 1) };
             let width = 1400 / cut.rows;
             let sizes: Vec<usize> = if wide { vec![128 * width, 128 * width, 94 * width] } else { sizes };
             assert_eq!(cut.of(&buffer).iter().map(|chunk| chunk.len()).collect::<Vec<_>>(), sizes);
             assert_eq!(cut.of(&buffer).concat(), buffer);
             assert_eq!(cut.of_mut(&mut buffer.clone()).concat(), buffer);
         }
-        assert_eq!((Cut::new(100, true).chunk, Cut::new(1000, true).chunk, Cut::new(16_000, true).chunk), (128, 128, 1000));
-        assert!(Cut::new(300, true).of::<u8>(&[]).iter().all(|chunk| chunk.is_empty()), "no adapter, no chunk");
+        assert_eq!([100, 1000, 16_000].map(|rows| Cut::new(rows, 16).chunk), [128, 128, 1000]);
+        assert!(Cut::new(300, 16).of::<u8>(&[]).iter().all(|chunk| chunk.is_empty()), "no adapter, no chunk");
     }
 }

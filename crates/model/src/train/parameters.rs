@@ -59,6 +59,11 @@ impl<F: Float> Layer<F> {
         [norm_in, norm_mid].into_iter().chain([qkv, out, gate_up, down].into_iter().flat_map(Linear::buffers))
     }
 
+    /// Values of all buffers.
+    pub fn elements(&self) -> usize {
+        self.clone().buffers().map(|buffer| buffer.len()).sum()
+    }
+
     /// Zeros where there is something.
     pub fn zeros(&self) -> Self {
         let mut zeros = self.clone();

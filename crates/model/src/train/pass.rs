@@ -10,18 +10,25 @@ use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
 use super::layer::{Cut, Kept, Scratch, Shared};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
-use super::parameters::{Buffer, Decoder, Entry, Fused, Widths, heads, own};
+use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, heads, own};
 use super::{Loss, Sequence};
 use crate::Config;
 
 /// Most shards of a batch. A constant, because the sums of gradients must not depend on the machine.
 const SHARDS: usize = 8;
 
-/// Rows of a pack, unless one sequence alone has more: enough for full speed of the products, few enough for the cache.
+/// Rows of a pack, unless one sequence alone has more or a long beginning is shared: enough for full speed of the products, few
+/// enough for the cache.
 const PACK: usize = 1024;
 
 /// Gradient elements over all shards, above which fewer shards are made.
 const GRADIENT_ELEMENTS: usize = 1 << 30;
+
+/// Most chunks of a wide pack. A constant, because the sums of gradients must not depend on the machine.
+const CHUNKS: usize = 16;
+
+/// Gradient elements of one layer over all chunks, above which fewer chunks are made.
+const CHUNK_ELEMENTS: usize = 1 << 28;
 
 /// Bytes that the layers of one pack may keep for the way back. A pack that needs more keeps the layers' inputs alone and
 /// computes the rest again, layer by layer: a third more work (Chen et al. 2016, arXiv 1604.06174), the same bits.
@@ -36,15 +43,17 @@ struct Room<F> {
     again: Vec<F>,
 }
 
-/// Rooms that wait for their next shard, so that memory is asked for once.
+/// Rooms that wait for their next shard, so that memory is asked for once: those of narrow packs, and that of wide ones, which are
+/// much larger.
 #[derive(Debug, Default)]
-pub(super) struct Rooms<F>(Mutex<Vec<Room<F>>>);
+pub(super) struct Rooms<F>([Mutex<Vec<Room<F>>>; 2]);
 
 impl<F: Float> Rooms<F> {
-    fn with<R>(&self, work: impl FnOnce(&mut Room<F>) -> R) -> R {
-        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    fn with<R>(&self, wide: bool, work: impl FnOnce(&mut Room<F>) -> R) -> R {
+        let rooms = &self.0[usize::from(wide)];
+        let mut room = rooms.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let result = work(&mut room);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
         result
     }
 }
@@ -88,7 +97,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let wide = shards.len() == 1;
         let losses: Vec<Loss> = shards
             .par_iter()
-            .map(|packs| self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, wide, room, None)).sum()))
+            .map(|packs| self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, wide, room, None)).sum()))
             .collect();
         losses.into_iter().sum()
     }
@@ -104,7 +113,7 @@ impl<'a, F: Float> Pass<'a, F> {
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
-                let loss = self.rooms.with(|room| packs.iter().map(|pack| self.run(pack, wide, room, Some(&mut gradient))).sum());
+                let loss = self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, wide, room, Some(&mut gradient))).sum());
                 (loss, gradient)
             })
             .collect();
@@ -115,7 +124,8 @@ impl<'a, F: Float> Pass<'a, F> {
 
     /// One pack; `wide` if no other is computed beside it.
     fn run(&self, pack: &Pack, wide: bool, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
-        let cut = Cut::new(pack.tokens.len(), wide);
+        let learning = gradient.as_ref().and_then(|gradient| gradient.layers.first()).map_or(0, Layer::elements);
+        let cut = Cut::new(pack.tokens.len(), if wide { (CHUNK_ELEMENTS / learning.max(1)).clamp(1, CHUNKS) } else { 1 });
         let (shared, decoder) = (&self.shared, self.decoder);
         let hidden = shared.hidden;
         let layers = decoder.layers.len();

@@ -7,12 +7,13 @@ use rayon::prelude::*;
 use super::layout::{Limits, plan};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::parameters::{Fused, Widths};
-use super::{Sequence, TrainModel, Trainable};
+use super::{Engine, Sequence, TrainModel, Trainable};
 
 /// What the loss and gradients of a batch cost at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Rows: tokens, a common beginning counted once where the model shares it.
+    /// Rows: tokens, a common beginning counted once where the model shares it, though it may compute some again for the sake of
+    /// its threads.
     pub rows: u64,
     /// Floating-point operations of the products: 2 for each weight and row forward, 2 back for the rows and 2 for the weight
     /// where it learns; 12 · width for each pair of a query and a key that it sees; the head on the rows with a loss alone.
@@ -24,7 +25,7 @@ impl TrainModel {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn work(&self, batch: &[Sequence]) -> Work {
-        let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares });
+        let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares && !matches!(self.engine, Engine::Tensors) });
         let (mut rows, mut pairs, mut scored) = (0, 0, 0);
         for pack in packs.iter().flatten() {
             rows += pack.tokens.len();
@@ -51,8 +52,8 @@ impl TrainModel {
         Work { rows: rows as u64, flops }
     }
 
-    /// Floating-point operations a second in the largest product of this model's layers, each thread at its own, at the best
-    /// of several tries; `seconds` times one try.
+    /// Floating-point operations a second of the CPU in the largest product of this model's layers, each thread at its own, at the
+    /// best of several tries; `time` times one try.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn peak(&self, time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
