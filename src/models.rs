@@ -77,8 +77,7 @@ impl Base {
 
     /// Whether its folder holds weights; what is only measured does without.
     pub fn has_weights(&self) -> bool {
-        let file = |folder: &PathBuf| ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| folder.join(name).exists());
-        self.folder.as_ref().is_none_or(file)
+        self.folder.as_ref().is_none_or(|folder| Weights::lie_in(folder))
     }
 
     /// Dimensions.

@@ -10,6 +10,7 @@ use record::Task;
 use serde::Serialize;
 
 use crate::cli::{BenchArgs, BenchStep};
+use crate::commands::finetune as training;
 use crate::context::Context;
 use crate::models::Base;
 use crate::tasks::choose;
@@ -74,24 +75,15 @@ pub fn command(context: &Context, args: &BenchArgs) -> anyhow::Result<ExitCode> 
 }
 
 fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, steps: u64) -> anyhow::Result<Option<Bench>> {
-    let settings = crate::commands::finetune::settings(context, parts);
-    let config = base.config()?;
-    let examples = match settings.examples(&parts.train, &base.chat()?, &config) {
-        Ok(examples) => examples,
-        Err(error @ finetune::Error::NoExamples { .. }) => {
-            context.ui.status(&format!("bench     `{}` on `{}`: skipped, {error}", task.name, base.name));
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let settings = training::settings(context, parts);
+    let Some(examples) = training::examples(context, "bench", &settings, parts, task, base)? else { return Ok(None) };
     let (weights, kind) = if base.has_weights() {
         (base.weights()?, "its")
     } else {
-        let random = TrainModel::random(&config, settings.seed, DType::F32, &Device::Cpu)?;
+        let random = TrainModel::random(&base.config()?, settings.seed, DType::F32, &Device::Cpu)?;
         (Weights { tensors: random.merged()? }, "random")
     };
-    let model = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?
-        .sharing(settings.batching == Batching::Tree);
+    let model = training::learner(&settings, base, &weights)?;
     drop(weights);
     let start = Instant::now();
     let measured = finetune::bench(&model, &examples, &settings, steps, &mut || start.elapsed().as_secs_f64())?;

@@ -97,23 +97,15 @@ pub fn settings(context: &Context, parts: &Parts) -> Finetune {
 fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::Result<Option<Trained>> {
     let parts = parts::of_task(context, store, &task.task)?;
     let settings = settings(context, &parts);
-    let (config, chat) = (base.config()?, base.chat()?);
-    let examples = match settings.examples(&parts.train, &chat, &config) {
-        Ok(examples) => examples,
-        Err(error @ finetune::Error::NoExamples { .. }) => {
-            context.ui.status(&format!("finetune  `{}` on `{}`: skipped, {error}", task.name, base.name));
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let config = base.config()?;
+    let Some(examples) = examples(context, "finetune", &settings, &parts, task, base)? else { return Ok(None) };
     let weights = base.weights()?;
     let origin = weights.fingerprint()?;
     let unit = Fingerprint::of(&settings, &[&origin, &examples.fingerprint, &Fingerprint::of_bytes(task.task.0.as_bytes())]);
     if let Some(value) = store.unit_value(&unit)? {
         return Ok(Some(serde_json::from_value(value)?));
     }
-    let learner = TrainModel::new(&config, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?
-        .sharing(settings.batching == Batching::Tree);
+    let learner = learner(&settings, base, &weights)?;
     if let Some(folder) = &settings.init_adapter {
         let path = std::path::Path::new(folder).join(finetune::ADAPTER_WEIGHTS);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -135,6 +127,31 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
     Ok(Some(trained))
+}
+
+/// What a task's train split teaches a model; none, and `step` says why, where no call of it can be learnt from.
+pub fn examples(
+    context: &Context,
+    step: &str,
+    settings: &Finetune,
+    parts: &Parts,
+    task: &Task,
+    base: &Base,
+) -> anyhow::Result<Option<Examples>> {
+    match settings.examples(&parts.train, &base.chat()?, &base.config()?) {
+        Ok(examples) => Ok(Some(examples)),
+        Err(error @ finetune::Error::NoExamples { .. }) => {
+            context.ui.status(&format!("{step:<9} `{}` on `{}`: skipped, {error}", task.name, base.name));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The model that learns, on its device.
+pub fn learner(settings: &Finetune, base: &Base, weights: &Weights) -> anyhow::Result<TrainModel> {
+    let model = TrainModel::new(&base.config()?, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
+    Ok(model.sharing(settings.batching == Batching::Tree))
 }
 
 /// The plan the run began with, else a new one; minutes are turned into steps here, once.

@@ -1,6 +1,5 @@
 //! How fast steps are. Learns nothing that is kept.
 use model::train::{TrainModel, Work};
-use serde::Serialize;
 
 use crate::batches::{Batches, micro_batches};
 use crate::optimizer::{AdamW, Constants};
@@ -8,7 +7,7 @@ use crate::trainer::window;
 use crate::{Error, Examples, Finetune};
 
 /// One step.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// Calls that it stands for.
     pub calls: u64,

@@ -26,13 +26,19 @@ impl Weights {
     /// # Errors
     /// When there is no such file, or one is damaged.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, Error> {
-        let single = folder.join("model.safetensors");
+        let single = folder.join(WHOLE);
         let files = if single.exists() { vec![single] } else { shards(folder)? };
         let mut weights = Self::default();
         for file in files {
             weights.tensors.append(&mut Self::load_file(&file, dtype, device)?.tensors);
         }
         Ok(weights)
+    }
+
+    /// Whether a folder holds what [`Weights::load`] reads.
+    #[must_use]
+    pub fn lie_in(folder: &Path) -> bool {
+        [WHOLE, INDEX].iter().any(|name| folder.join(name).exists())
     }
 
     /// Reads one safetensors file.
@@ -118,13 +124,18 @@ impl Weights {
     }
 }
 
+/// Weights in one file.
+const WHOLE: &str = "model.safetensors";
+/// The list of files of weights in several.
+const INDEX: &str = "model.safetensors.index.json";
+
 /// The distinct files of a sharded checkpoint, in order of name.
 fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let path = folder.join("model.safetensors.index.json");
+    let path = folder.join(INDEX);
     if !path.exists() {
         let file = folder.display().to_string();
         return Err(Error::malformed(file, "model folder", "it holds neither `model.safetensors` nor `model.safetensors.index.json`"));

@@ -38,10 +38,10 @@ impl Heads {
         (head * self.width, (self.queries + group) * self.width, (self.queries + self.keys + group) * self.width)
     }
 
-    /// The query heads of a group that shares keys, and their number.
-    fn group(self, group: usize) -> (std::ops::Range<usize>, usize) {
+    /// The query heads of a group that shares keys.
+    fn group(self, group: usize) -> std::ops::Range<usize> {
         let shared = self.queries / self.keys;
-        (group * shared..(group + 1) * shared, shared)
+        group * shared..(group + 1) * shared
     }
 
     fn scale<F: Float>(self) -> F {
@@ -191,7 +191,7 @@ pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: At
     let lists = if wide { LISTS.min(blocks.len()) } else { 1 };
     let task = |i: usize| {
         let (group, list) = (i / lists, i % lists);
-        let mut part = vec![F::ZERO; kept.mixed.len() / heads.mixed() * (heads.group(group).1 + 2) * heads.width];
+        let mut part = vec![F::ZERO; kept.mixed.len() / heads.mixed() * (heads.group(group).len() + 2) * heads.width];
         let (mut weights, mut slopes) = (Vec::new(), Vec::new());
         for block in blocks.iter().skip(list).step_by(lists) {
             back_block(heads, group, block, kept, dmixed, &mut part, (&mut weights, &mut slopes));
@@ -201,7 +201,7 @@ pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: At
     let tasks = heads.keys * lists;
     let parts: Vec<Vec<F>> = if wide { (0..tasks).into_par_iter().map(task).collect() } else { (0..tasks).map(task).collect() };
     for (group, lists) in parts.chunks(lists).enumerate() {
-        let (first, shared) = (heads.group(group).0.start, heads.group(group).1);
+        let (first, shared) = (heads.group(group).start, heads.group(group).len());
         let (_, k, v) = heads.columns(first);
         // columns of the whole row, and how many
         let places = [(first * heads.width, shared * heads.width), (k, heads.width), (v, heads.width)];
@@ -228,7 +228,8 @@ fn back_block<F: Float>(
     (weights, slopes): (&mut Vec<F>, &mut Vec<F>),
 ) {
     let (row, out) = (heads.row(), heads.mixed());
-    let (members, shared) = heads.group(group);
+    let members = heads.group(group);
+    let shared = members.len();
     let (part_row, scale) = ((shared + 2) * heads.width, heads.scale());
     let (start, count, seen) = (block.start, block.count, block.seen());
     let size = count * seen;

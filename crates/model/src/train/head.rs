@@ -43,32 +43,25 @@ pub(super) fn cross_entropy<F: Float>(
         }
         part
     };
-    let chunks = scored.chunks(step).zip(rows.chunks(step * hidden));
-    let parts: Vec<(f64, Vec<bool>)> = match gradient {
-        Some(HeadGradient { rows: drows, matrix: dmatrix }) if !dmatrix.is_empty() => {
-            let mut logits = Vec::new();
-            let chunks = chunks.zip(drows.chunks_mut(step * hidden)).map(|((scored, rows), drows)| {
-                let part = chunk(&mut logits, scored, rows, Some(drows));
-                let slopes = Mat::new(&logits, scored.len(), vocabulary);
-                multiply(MatMut::new(dmatrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), Mat::new(rows, scored.len(), hidden));
-                part
-            });
-            chunks.collect()
-        }
-        gradient => {
-            let drows: Vec<Option<&mut [F]>> = match gradient {
-                Some(gradient) => gradient.rows.chunks_mut(step * hidden).map(Some).collect(),
-                None => scored.chunks(step).map(|_| None).collect(),
-            };
-            let chunks: Vec<_> = chunks.zip(drows).collect();
-            if wide {
-                let chunks = chunks.into_par_iter();
-                chunks.map_init(Vec::new, |logits, ((scored, rows), drows)| chunk(logits, scored, rows, drows)).collect()
-            } else {
-                let mut logits = Vec::new();
-                chunks.into_iter().map(|((scored, rows), drows)| chunk(&mut logits, scored, rows, drows)).collect()
+    let (drows, dmatrix): (Vec<Option<&mut [F]>>, &mut [F]) = match gradient {
+        Some(HeadGradient { rows, matrix }) => (rows.chunks_mut(step * hidden).map(Some).collect(), matrix),
+        None => (scored.chunks(step).map(|_| None).collect(), &mut []),
+    };
+    let chunks: Vec<_> = scored.chunks(step).zip(rows.chunks(step * hidden)).zip(drows).collect();
+    let parts: Vec<(f64, Vec<bool>)> = if wide && dmatrix.is_empty() {
+        let chunks = chunks.into_par_iter();
+        chunks.map_init(Vec::new, |logits, ((scored, rows), drows)| chunk(logits, scored, rows, drows)).collect()
+    } else {
+        let mut logits = Vec::new();
+        let chunks = chunks.into_iter().map(|((scored, rows), drows)| {
+            let part = chunk(&mut logits, scored, rows, drows);
+            if !dmatrix.is_empty() {
+                let (slopes, rows) = (Mat::new(&logits, scored.len(), vocabulary), Mat::new(rows, scored.len(), hidden));
+                multiply(MatMut::new(dmatrix, vocabulary, hidden), Old::Add, F::ONE, slopes.t(), rows);
             }
-        }
+            part
+        });
+        chunks.collect()
     };
     let hits: Vec<bool> = parts.iter().flat_map(|(_, hits)| hits.iter().copied()).collect();
     loss(scored, parts.iter().map(|(sum, _)| sum).sum(), &hits)

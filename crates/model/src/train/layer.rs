@@ -93,32 +93,24 @@ impl Cut {
         self.chunk < self.rows
     }
 
-    /// Rows of each chunk.
-    fn chunks(self) -> impl Iterator<Item = usize> {
-        (0..self.rows).step_by(self.chunk).map(move |first| self.chunk.min(self.rows - first))
+    fn count(self) -> usize {
+        self.rows.div_ceil(self.chunk)
     }
 
-    /// The chunks of a buffer; empty ones of an empty buffer.
-    fn of<T>(self, mut buffer: &[T]) -> Vec<&[T]> {
-        let width = buffer.len() / self.rows;
-        let mut next = |rows: usize| {
-            let (chunk, rest) = buffer.split_at(rows * width);
-            buffer = rest;
-            chunk
-        };
-        self.chunks().map(&mut next).collect()
+    /// The chunks of a buffer; as many empty ones of an empty buffer.
+    fn of<T>(self, buffer: &[T]) -> Vec<&[T]> {
+        match buffer.len() / self.rows * self.chunk {
+            0 => vec![&[]; self.count()],
+            size => buffer.chunks(size).collect(),
+        }
     }
 
     /// [`Cut::of`] to be written.
     fn of_mut<T>(self, buffer: &mut [T]) -> Vec<&mut [T]> {
-        let width = buffer.len() / self.rows;
-        let mut rest = Some(buffer);
-        let mut next = |rows: usize| {
-            let (chunk, left) = rest.take().expect("it is put back below").split_at_mut(rows * width);
-            rest = Some(left);
-            chunk
-        };
-        self.chunks().map(&mut next).collect()
+        match buffer.len() / self.rows * self.chunk {
+            0 => (0..self.count()).map(|_| Default::default()).collect(),
+            size => buffer.chunks_mut(size).collect(),
+        }
     }
 
     /// Runs a piece of the way back over all chunks. Where there are several, each adds up gradients by itself, and these are

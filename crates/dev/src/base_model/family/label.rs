@@ -84,14 +84,15 @@ fn sentence(dice: &mut Dice, world: &World, sentences: &[String]) -> String {
     format!("{}{}", values::capital(&world.expand(dice, &sentence)), dice.word(&[".", ".", "!"]))
 }
 
+fn listed(choices: &[Choice]) -> String {
+    choices.iter().map(|choice| format!("- {}: {}", choice.label, choice.hint)).collect::<Vec<_>>().join("\n")
+}
+
 fn questions(dice: &mut Dice, world: &World, asked: &[(String, Vec<Choice>)], hints: bool) -> String {
     let intro = if dice.chance(40) { format!("You are {}. ", world.agent) } else { String::new() };
     let body = dice.word(&["Read the message and answer as JSON", "Describe each message in JSON", "Tag what the user writes, JSON only"]);
     if hints {
-        let line = |(name, choices): &(String, Vec<Choice>)| {
-            let lines: Vec<_> = choices.iter().map(|choice| format!("- {}: {}", choice.label, choice.hint)).collect();
-            format!("{name}:\n{}", lines.join("\n"))
-        };
+        let line = |(name, choices): &(String, Vec<Choice>)| format!("{name}:\n{}", listed(choices));
         return format!("{intro}{body}.\n{}", asked.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
     let (is, or) = (dice.word(&[" is ", ": ", " = "]), dice.word(&[", ", " | ", " / ", " or "]));
@@ -169,8 +170,7 @@ fn instruction(dice: &mut Dice, world: &World, choices: &[Choice], hints: bool, 
         _ => String::new(),
     };
     let list = if hints {
-        let lines: Vec<_> = choices.iter().map(|choice| format!("- {}: {}", choice.label, choice.hint)).collect();
-        format!(":\n{}\n", lines.join("\n"))
+        format!(":\n{}\n", listed(choices))
     } else {
         let labels: Vec<_> = choices.iter().map(|choice| choice.label.as_str()).collect();
         format!("{} {}. ", dice.word(&[":", " from", ", one of"]), labels.join(dice.word(&[", ", " | ", "; ", " / "])))
