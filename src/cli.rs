@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, SelectFlags};
+pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, SelectFlags};
 use crate::ui::Format;
 
 /// Moves the tasks of an LLM agent to small language models, with proof.
@@ -175,6 +175,9 @@ pub struct FinetuneArgs {
     /// Models and prices on disk
     #[command(flatten)]
     pub local: LocalFlags,
+    /// What of this machine may be used
+    #[command(flatten)]
+    pub machine: MachineFlags,
     /// Seed of the whole run
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -201,6 +204,9 @@ pub struct BenchArgs {
     /// Models and prices on disk; of a folder without weights the shape is measured with random ones
     #[command(flatten)]
     pub local: LocalFlags,
+    /// What of this machine may be used
+    #[command(flatten)]
+    pub machine: MachineFlags,
 }
 
 /// A step that can be measured.
@@ -293,6 +299,9 @@ pub struct RunArgs {
     /// Models and prices on disk
     #[command(flatten)]
     pub local: LocalFlags,
+    /// What of this machine may be used
+    #[command(flatten)]
+    pub machine: MachineFlags,
     /// How to train
     #[command(flatten)]
     pub finetune: FinetuneFlags,

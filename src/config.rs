@@ -28,6 +28,8 @@ pub struct Config {
     pub embedder: Option<PathBuf>,
     /// Where models are trained and calls embedded: `cpu`, or `cuda:0` in a build with `--features cuda`. Answers are generated on the CPU.
     pub device: Device,
+    /// Memory that training on the CPU may take, such as `8GiB`; none means four fifths of what is free. Less is slower, not different.
+    pub max_memory: Option<String>,
     /// How conversations are shared out.
     pub split: Shares,
     /// Step 1.

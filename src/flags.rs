@@ -44,6 +44,15 @@ pub struct LocalFlags {
     pub teachers: Vec<String>,
 }
 
+/// What of this machine may be used.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub struct MachineFlags {
+    /// Memory that training may take, such as `8GiB`; less is slower, not different [default: four fifths of what is free]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<String>,
+}
+
 /// How an adapter is trained.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub struct FinetuneFlags {

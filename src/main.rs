@@ -8,6 +8,7 @@ mod context;
 mod costs;
 mod error;
 mod flags;
+mod memory;
 mod models;
 mod parts;
 mod pipeline;

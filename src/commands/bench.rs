@@ -14,7 +14,7 @@ use crate::commands::finetune as training;
 use crate::context::Context;
 use crate::models::Base;
 use crate::tasks::choose;
-use crate::{parts, run};
+use crate::{memory, parts, run};
 
 /// What was measured of one task.
 #[derive(Serialize)]
@@ -83,11 +83,10 @@ fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, 
         let random = TrainModel::random(&base.config()?, settings.seed, DType::F32, &Device::Cpu)?;
         (Weights { tensors: random.merged()? }, "random")
     };
-    let model = training::learner(&settings, base, &weights)?;
-    drop(weights);
+    let model = training::learner(context, &settings, base, weights)?;
     let start = Instant::now();
     let measured = finetune::bench(&model, &examples, &settings, steps, &mut || start.elapsed().as_secs_f64())?;
-    let memory = peak_memory();
+    let memory = memory::peak();
     let time = |once: &mut dyn FnMut()| {
         let start = Instant::now();
         once();
@@ -120,11 +119,4 @@ fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, 
         share_of_peak: peak.map(|peak| flops / peak),
         peak_memory_bytes: memory,
     }))
-}
-
-/// Most memory that this process ever held, where Linux tells it.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

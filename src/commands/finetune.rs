@@ -15,7 +15,7 @@ use crate::cli::FinetuneArgs;
 use crate::context::Context;
 use crate::models::Base;
 use crate::tasks::choose;
-use crate::{parts, run, summary, teacher};
+use crate::{memory, parts, run, summary, teacher};
 
 /// What is kept of a trained task besides the adapter folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     if let Some(value) = store.unit_value(&unit)? {
         return Ok(Some(serde_json::from_value(value)?));
     }
-    let learner = learner(&settings, base, &weights)?;
+    let learner = learner(context, &settings, base, weights)?;
     if let Some(folder) = &settings.init_adapter {
         let path = std::path::Path::new(folder).join(finetune::ADAPTER_WEIGHTS);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -149,9 +149,9 @@ pub fn examples(
 }
 
 /// The model that learns, on its device.
-pub fn learner(settings: &Finetune, base: &Base, weights: &Weights) -> anyhow::Result<TrainModel> {
-    let model = TrainModel::new(&base.config()?, &weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
-    Ok(model.sharing(settings.batching == Batching::Tree))
+pub fn learner(context: &Context, settings: &Finetune, base: &Base, weights: Weights) -> anyhow::Result<TrainModel> {
+    let model = TrainModel::new(&base.config()?, weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
+    Ok(model.sharing(settings.batching == Batching::Tree).within(memory::limit(context)?))
 }
 
 /// The plan the run began with, else a new one; minutes are turned into steps here, once.

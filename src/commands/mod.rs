@@ -49,18 +49,22 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Finetune(args) => {
             let seed = seed(args.seed);
-            let context = Context::new(global, &[("", flags(&args.local)?), ("", seed), ("finetune", flags(&args.flags)?)])?;
+            let context = Context::new(
+                global,
+                &[("", flags(&args.local)?), ("", flags(&args.machine)?), ("", seed), ("finetune", flags(&args.flags)?)],
+            )?;
             finetune::command(&context, &args)
         }
         Command::Bench(args) => {
-            let context = Context::new(global, &[("", flags(&args.local)?), ("finetune", flags(&args.flags)?)])?;
+            let context =
+                Context::new(global, &[("", flags(&args.local)?), ("", flags(&args.machine)?), ("finetune", flags(&args.flags)?)])?;
             bench::command(&context, &args)
         }
         Command::Evaluate(args) => evaluate::command(&Context::new(global, &[("evaluate", flags(&args.flags)?)])?, &args),
         Command::Iterate(args) => iterate::command(&plain(global)?, &args),
         Command::Route(args) => route::command(&plain(global)?, &args),
         Command::Run(args) => {
-            let top = [("", flags(&args.local)?), ("", seed(args.seed))];
+            let top = [("", flags(&args.local)?), ("", flags(&args.machine)?), ("", seed(args.seed))];
             let steps = [("select", flags(&args.select)?), ("finetune", flags(&args.finetune)?), ("evaluate", flags(&args.evaluate)?)];
             run::command(&Context::new(global, &[&top[..], &steps].concat())?, &args)
         }

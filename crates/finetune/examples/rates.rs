@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} sequences, the rule says {:.1e}", examples.train.len(), settings.peak(&config));
     for rate in rates {
         let settings = Finetune { learning_rate: Some(rate), ..settings.clone() };
-        let model = TrainModel::new(&config, &weights, settings.trainable(), settings.seed)?;
+        let model = TrainModel::new(&config, weights.clone(), settings.trainable(), settings.seed)?;
         let (begin, plan) = (Instant::now(), settings.plan(&examples, &config, None)?);
         let speed = throughput(&model, &examples, plan.examples, &settings, &mut || begin.elapsed().as_secs_f64())?;
         match settings.train(&model, &examples, &plan, &mut InMemory::default(), &Silent) {

@@ -47,7 +47,7 @@ fn distances(name: &str) -> (f64, [f64; 2]) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
     let trainable = Trainable::Lora { rank: number(&golden["rank"]) as usize, alpha: number(&golden["alpha"]) };
     let config = Config::load(&folder(name)).expect("a fixture");
-    let model = TrainModel::new(&config, &tensors(name, "model.safetensors"), trainable, 0).expect("a small model");
+    let model = TrainModel::new(&config, tensors(name, "model.safetensors"), trainable, 0).expect("a small model");
     let (before, after) = (tensors(name, "adapter.safetensors").tensors, tensors(name, "adapter_after.safetensors").tensors);
     for (name, variable) in model.parameters() {
         variable.set(&before[name]).expect("PEFT's shape");

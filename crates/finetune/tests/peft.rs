@@ -28,7 +28,7 @@ fn weights(folder: &Path) -> Weights {
 
 /// Trains an adapter on `base` until it says something else than the base does.
 fn trained(base: &Path, config: &Config) -> TrainModel {
-    let model = TrainModel::new(config, &weights(base), Trainable::Lora { rank: 8, alpha: 16.0 }, 3).expect("a small model");
+    let model = TrainModel::new(config, weights(base), Trainable::Lora { rank: 8, alpha: 16.0 }, 3).expect("a small model");
     let mut source = |step: u64| {
         let tokens: Vec<u32> = (0..40).map(|i| u32::try_from((step * 31 + i * i * 7) % 100 + 3).expect("small")).collect();
         let targets = tokens.iter().map(|token| Some((token * 3) % 100 + 3)).collect();

@@ -47,7 +47,7 @@ pub fn model(trainable: Trainable) -> TrainModel {
     let embedding = tensors.get_mut("model.embed_tokens.weight").expect("every decoder has one");
     *embedding = (&*embedding * 10.0).expect("plain numbers");
     let weights = Weights { tensors };
-    TrainModel::new(&config(), &weights, trainable, 5).expect("the same model to train")
+    TrainModel::new(&config(), weights, trainable, 5).expect("the same model to train")
 }
 
 /// A call of conversation `c`: the first word asked about decides the answer.

@@ -58,7 +58,7 @@ fn main() -> Result<(), Failure> {
     let config = config(name)?;
     let mut model = TrainModel::random(&config, 0, DType::F32, &device)?;
     if !full {
-        model = TrainModel::new(&config, &Weights { tensors: model.merged()? }, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
+        model = TrainModel::new(&config, Weights { tensors: model.merged()? }, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
     }
     let token = |i: usize| (i * 7919 % config.vocab_size) as u32;
     let sequence = |s: usize| Sequence {

@@ -36,7 +36,7 @@ fn tensors(name: &str, file: &str, dtype: DType) -> Weights {
 
 fn model(name: &str, trainable: Trainable, dtype: DType) -> TrainModel {
     let config = Config::load(&folder(name)).expect("a fixture");
-    let model = TrainModel::new(&config, &tensors(name, "model.safetensors", dtype), trainable, 0).expect("a small model");
+    let model = TrainModel::new(&config, tensors(name, "model.safetensors", dtype), trainable, 0).expect("a small model");
     let (start, warm) = (tensors(name, "adapter.safetensors", dtype), tensors(name, "warm_b.safetensors", dtype));
     for (name, variable) in model.parameters().iter().filter(|(name, _)| name.contains("lora_")) {
         let values = warm.tensors.get(name).unwrap_or_else(|| &start.tensors[name]);

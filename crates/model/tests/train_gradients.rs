@@ -44,7 +44,7 @@ fn model(config: &Config, trainable: Trainable, dtype: DType) -> TrainModel {
         let shake = wave(w.dims(), name.len()).to_dtype(dtype).expect("a cast");
         (name, (w + (shake * 0.2).expect("scaled")).expect("same shapes"))
     });
-    let model = TrainModel::new(config, &Weights { tensors: shaken.collect() }, trainable, 7).expect("a small model");
+    let model = TrainModel::new(config, Weights { tensors: shaken.collect() }, trainable, 7).expect("a small model");
     for (name, variable) in model.parameters().iter().filter(|(name, _)| name.contains("lora_B")) {
         let values = (wave(variable.dims(), name.len()) * 0.1).expect("scaled").to_dtype(dtype).expect("a cast");
         variable.set(&values).expect("same shape");
@@ -132,7 +132,7 @@ fn compare(config: &Config, trainable: Trainable, batch: &[Sequence]) {
     let variables: BTreeMap<String, Var> = model.parameters().clone();
     let scale = if let Trainable::Lora { rank, alpha } = trainable { alpha / rank as f64 } else { 0.0 };
     let untouched = model.merged().expect("weights");
-    let base = TrainModel::new(config, &Weights { tensors: untouched.clone() }, Trainable::Full, 0).expect("the merged model");
+    let base = TrainModel::new(config, Weights { tensors: untouched.clone() }, Trainable::Full, 0).expect("the merged model");
     let tensors: Tensors = untouched
         .into_iter()
         .map(|(name, merged)| {
@@ -262,7 +262,7 @@ fn every_adapter_matrix_learns() {
     let config = config(PLAIN);
     let start = TrainModel::random(&config, 1, DType::F32, &Device::Cpu).expect("a small model");
     let weights = Weights { tensors: start.merged().expect("weights") };
-    let model = TrainModel::new(&config, &weights, Trainable::Lora { rank: 4, alpha: 8.0 }, 3).expect("a small model");
+    let model = TrainModel::new(&config, weights.clone(), Trainable::Lora { rank: 4, alpha: 8.0 }, 3).expect("a small model");
     let (first, gradients) = model.loss_and_gradients(&batch()).expect("a good batch");
     assert_eq!(first.sum.to_bits(), start.loss(&batch()).expect("a good batch").sum.to_bits(), "the adapter begins at nothing");
     assert_eq!(gradients.len(), 3 * 7 * 2);
@@ -305,13 +305,13 @@ fn the_bits_do_not_depend_on_the_threads() {
 fn what_cannot_be_trained_is_refused() {
     let config = config(PLAIN);
     let weights = Weights { tensors: TrainModel::random(&config, 0, DType::F32, &Device::Cpu).and_then(|m| m.merged()).expect("weights") };
-    let refused = |trainable| TrainModel::new(&config, &weights, trainable, 0).err();
+    let refused = |trainable| TrainModel::new(&config, weights.clone(), trainable, 0).err();
     assert!(matches!(refused(Trainable::Lora { rank: 0, alpha: 1.0 }), Some(Error::Unsupported { key: "rank", .. })));
     let mut half = weights.clone();
     half.tensors.remove("model.norm.weight");
-    let missing = TrainModel::new(&config, &half, Trainable::Full, 0).err();
+    let missing = TrainModel::new(&config, half, Trainable::Full, 0).err();
     assert!(matches!(missing, Some(Error::MissingTensor { name }) if name == "model.norm.weight"));
-    let model = TrainModel::new(&config, &weights, Trainable::Full, 0).expect("a small model");
+    let model = TrainModel::new(&config, weights.clone(), Trainable::Full, 0).expect("a small model");
     let bad = Sequence { tokens: vec![40], targets: vec![None], weight: 1.0 };
     assert!(model.loss(&[bad]).err().is_some_and(|e| e.to_string().contains("token 40 is beyond the vocabulary of 40")));
     let empty = model.loss_and_gradients(&[]).expect("nothing is no error");

@@ -182,7 +182,7 @@ pub(super) struct Attended<'a, F> {
 }
 
 /// Lists of blocks that are taken side by side on a wide way back; each adds up the gradients of keys by itself.
-const LISTS: usize = 4;
+pub(super) const LISTS: usize = 4;
 
 /// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, block by block. `wide` takes groups of heads and
 /// lists of blocks side by side; the bits depend on `wide`, not on the threads.

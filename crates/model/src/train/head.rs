@@ -6,10 +6,11 @@ use super::Loss;
 use super::float::{Float, exponentiate, greatest};
 use super::layout::{Scored, loss};
 use super::matmul::{Mat, MatMut, Old, multiply};
+use super::panels::Panels;
 use super::vector::vectorised;
 
-/// Elements of the logits that exist at once.
-const LOGITS: usize = 1 << 18;
+/// Elements of the logits that exist at once on a thread.
+pub(super) const LOGITS: usize = 1 << 22;
 
 /// Where the head's gradients go.
 pub(super) struct HeadGradient<'a, F> {
@@ -19,23 +20,38 @@ pub(super) struct HeadGradient<'a, F> {
     pub matrix: &'a mut [F],
 }
 
-/// Loss of `rows` (one for each of `scored`) under the head `matrix` (vocabulary × hidden). `wide` takes chunks of rows side by
+/// The output matrix, vocabulary × hidden.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a, F> {
+    /// As it is.
+    pub matrix: &'a [F],
+    /// Laid out for the way forward, or empty.
+    pub panels: &'a Panels<F>,
+    /// Width of a row.
+    pub hidden: usize,
+}
+
+/// Loss of `rows` (one for each of `scored`) under a head. `wide` takes chunks of rows side by
 /// side, unless the matrix learns too.
 pub(super) fn cross_entropy<F: Float>(
     rows: &[F],
-    matrix: &[F],
-    hidden: usize,
+    head: Head<'_, F>,
     scored: &[Scored],
     gradient: Option<HeadGradient<'_, F>>,
     wide: bool,
 ) -> Loss {
+    let Head { matrix, panels, hidden } = head;
     let vocabulary = matrix.len() / hidden;
     let step = (LOGITS / vocabulary).clamp(16, 128);
     let weights = Mat::new(matrix, vocabulary, hidden);
     let chunk = |logits: &mut Vec<F>, scored: &[Scored], rows: &[F], drows: Option<&mut [F]>| {
-        let rows = Mat::new(rows, scored.len(), hidden);
         logits.resize(scored.len() * vocabulary, F::ZERO);
-        multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
+        if panels.is_empty() {
+            let rows = Mat::new(rows, scored.len(), hidden);
+            multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
+        } else {
+            panels.multiply(rows, logits, Old::Drop);
+        }
         let part = slopes(logits, scored, drows.is_some());
         if let Some(drows) = drows {
             let slopes = Mat::new(logits, scored.len(), vocabulary);
@@ -92,7 +108,7 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadGradient, Scored, cross_entropy};
+    use super::{Head, HeadGradient, Panels, Scored, cross_entropy};
     use crate::train::differences::{agree, wave};
 
     #[test]
@@ -108,13 +124,18 @@ mod tests {
         let scored: Vec<_> = (0..count)
             .map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32, first: row % 5 == 0 })
             .collect();
-        let loss = |rows: &[f64], matrix: &[f64]| cross_entropy(rows, matrix, hidden, &scored, None, wide).sum;
+        let none = Panels::default();
+        let loss = |rows: &[f64], matrix: &[f64]| {
+            let head = Head { matrix, panels: &none, hidden };
+            cross_entropy(rows, head, &scored, None, wide).sum
+        };
+        let head = Head { matrix: &matrix, panels: &none, hidden };
         let (mut drows, mut dmatrix) = (vec![9.0; rows.len()], vec![0.0; matrix.len()]);
         let slots = HeadGradient { rows: &mut drows, matrix: &mut dmatrix };
-        let sum = cross_entropy(&rows, &matrix, hidden, &scored, Some(slots), wide).sum;
+        let sum = cross_entropy(&rows, head, &scored, Some(slots), wide).sum;
         assert_eq!(sum, loss(&rows, &matrix));
         let mut alone = vec![9.0; rows.len()];
-        cross_entropy(&rows, &matrix, hidden, &scored, Some(HeadGradient { rows: &mut alone, matrix: &mut [] }), wide);
+        cross_entropy(&rows, head, &scored, Some(HeadGradient { rows: &mut alone, matrix: &mut [] }), wide);
         assert_eq!(alone, drows, "a frozen matrix changes nothing for the rows");
         agree(&rows, &drows, &[1.0], |rows| vec![loss(rows, &matrix)]);
         agree(&matrix, &dmatrix, &[1.0], |matrix| vec![loss(&rows, matrix)]);

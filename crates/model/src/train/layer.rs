@@ -130,10 +130,10 @@ impl Cut {
 }
 
 impl<F: Float> Shared<F> {
-    /// Bytes of [`Work`] for each row, adapters aside.
-    pub fn row_bytes(&self) -> usize {
-        let values = self.heads.row() + self.heads.mixed() + self.heads.queries + self.hidden + 2 * self.inner + 2;
-        values * size_of::<F>()
+    /// Values of [`Work`] for each row.
+    pub fn row_values(&self) -> usize {
+        let lows: usize = [self.qkv, self.out, self.gate_up, self.down].into_iter().map(Form::lows).sum();
+        self.heads.row() + self.heads.mixed() + self.heads.queries + self.hidden + 2 * self.inner + 2 + lows
     }
 
     /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs.

@@ -39,8 +39,13 @@ impl<F: Float> Form<F> {
     /// `y = x Wᵀ + bias + scale · (x Aᵀ) Bᵀ`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
     pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut [F]) {
         let (rows, width) = (x.len() / self.inputs, self.width());
+        if linear.panels.is_empty() {
+            let (x, weight) = (Mat::new(x, rows, self.inputs), Mat::new(&linear.weight, width, self.inputs));
+            multiply(MatMut::new(y, rows, width), old, F::ONE, x, weight.t());
+        } else {
+            linear.panels.multiply(x, y, old);
+        }
         let x = Mat::new(x, rows, self.inputs);
-        multiply(MatMut::new(y, rows, width), old, F::ONE, x, Mat::new(&linear.weight, width, self.inputs).t());
         add_bias(y, &linear.bias);
         if linear.a.is_empty() {
             return;

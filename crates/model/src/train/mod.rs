@@ -14,6 +14,8 @@ mod layer;
 mod layout;
 mod linear;
 pub(crate) mod matmul;
+mod memory;
+mod panels;
 mod parameters;
 mod pass;
 mod start;
@@ -29,7 +31,8 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::{Config, Error, Weights};
 use float::Float;
-use parameters::{Decoder, Entry, adapter_entries, base_entries};
+pub use memory::Memory;
+use parameters::{Decoder, Entry, Widths, adapter_entries, base_entries};
 use pass::{Pass, Rooms};
 pub use vector::kernel;
 pub use work::Work;
@@ -107,21 +110,21 @@ pub type Gradients = BTreeMap<String, Tensor>;
 pub struct TrainModel {
     config: Config,
     trainable: Trainable,
-    base: Weights,
     variables: BTreeMap<String, Var>,
     entries: Vec<Entry>,
     engine: Engine,
     shares: bool,
+    memory: u64,
 }
 
-/// What computes, with its copy of the frozen parameters.
+/// What computes, with the frozen parameters.
 #[derive(Debug)]
 enum Engine {
     /// By kernels on slices, on the CPU, in the type of the weights.
     F32(Decoder<f32>, Rooms<f32>),
     F64(Decoder<f64>, Rooms<f64>),
     /// By candle's tensor operations, on the device of the weights.
-    Tensors,
+    Tensors(Weights),
 }
 
 impl TrainModel {
@@ -130,25 +133,23 @@ impl TrainModel {
     ///
     /// # Errors
     /// When a weight is missing or misshapen, the rank is 0, or the type cannot be trained on.
-    pub fn new(config: &Config, weights: &Weights, trainable: Trainable, seed: u64) -> Result<Self, Error> {
+    pub fn new(config: &Config, weights: Weights, trainable: Trainable, seed: u64) -> Result<Self, Error> {
         let slices = weights.tensors.values().all(|tensor| tensor.device().is_cpu());
         Self::with_engine(config, weights, trainable, seed, slices)
     }
 
     /// [`TrainModel::new`] with a choice of engine, so that the one for other devices can be tested on the CPU.
-    fn with_engine(config: &Config, weights: &Weights, trainable: Trainable, seed: u64, slices: bool) -> Result<Self, Error> {
+    fn with_engine(config: &Config, mut weights: Weights, trainable: Trainable, seed: u64, slices: bool) -> Result<Self, Error> {
         let all = base_entries(config);
-        let base = all.iter().map(|entry| Ok((entry.name.clone(), weights.get(&entry.name, &entry.shape)?.clone())));
-        let mut base = Weights { tensors: base.collect::<Result<_, Error>>()? };
-        let first = &base.tensors["model.embed_tokens.weight"];
+        all.iter().try_for_each(|entry| weights.get(&entry.name, &entry.shape).map(|_| ()))?;
+        weights.tensors.retain(|name, _| all.iter().any(|entry| entry.name == *name));
+        let first = &weights.tensors["model.embed_tokens.weight"];
         let (dtype, device) = (first.dtype(), first.device().clone());
         let (entries, frozen, variables) = match trainable {
             Trainable::Full => {
-                let variables = base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(tensor)?)));
-                let variables: BTreeMap<String, Var> = variables.collect::<Result<_, Error>>()?;
-                // nothing is frozen: the values as they were loaded need not be kept
-                base.tensors = variables.iter().map(|(name, variable)| (name.clone(), variable.as_detached_tensor())).collect();
-                (all, Vec::new(), variables)
+                let variables = std::mem::take(&mut weights.tensors).into_iter();
+                let variables = variables.map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?)));
+                (all, Vec::new(), variables.collect::<Result<_, Error>>()?)
             }
             Trainable::Lora { rank: 0, .. } => {
                 return Err(Error::Unsupported { key: "rank", found: "0".to_owned(), expected: "a rank of at least 1" });
@@ -160,14 +161,14 @@ impl TrainModel {
             }
         };
         let engine = match dtype {
-            DType::F32 | DType::F64 if !slices => Engine::Tensors,
-            DType::F32 => Engine::F32(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
-            DType::F64 => Engine::F64(load(config, &frozen, |name| &base.tensors[name])?, Rooms::default()),
+            DType::F32 | DType::F64 if !slices => Engine::Tensors(weights),
+            DType::F32 => Engine::F32(load(config, &frozen, weights)?, Rooms::default()),
+            DType::F64 => Engine::F64(load(config, &frozen, weights)?, Rooms::default()),
             other => {
                 return Err(Error::Unsupported { key: "dtype", found: format!("{other:?}"), expected: "weights loaded as f32 or f64" });
             }
         };
-        Ok(Self { config: config.clone(), trainable, base, variables, entries, engine, shares: true })
+        Ok(Self { config: config.clone(), trainable, variables, entries, engine, shares: true, memory: u64::MAX })
     }
 
     /// A model to train from scratch: matrices normal with deviation 0.02, those that write to the residual stream smaller by
@@ -177,7 +178,7 @@ impl TrainModel {
     /// When the type cannot be trained on.
     pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, Error> {
         let tensors = start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)?;
-        Self::new(config, &Weights { tensors }, Trainable::Full, seed)
+        Self::new(config, Weights { tensors }, Trainable::Full, seed)
     }
 
     /// Computes every sequence of a batch by itself if not `shares`: the same loss and gradients but for rounding, at the cost
@@ -185,6 +186,24 @@ impl TrainModel {
     #[must_use]
     pub fn sharing(self, shares: bool) -> Self {
         Self { shares, ..self }
+    }
+
+    /// Bounds the bytes that a step may take, weights included, as far as the CPU computes it: what does not fit is computed again.
+    /// The results have the same bits.
+    #[must_use]
+    pub fn within(self, memory: u64) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Bytes that a step over this batch takes. None where another device computes it.
+    #[must_use]
+    pub fn memory(&self, batch: &[Sequence]) -> Option<Memory> {
+        let (fixed, (least, most)) = match &self.engine {
+            Engine::F32(frozen, rooms) => (self.fixed(frozen), self.pass(frozen, rooms, batch).taken(batch, &self.entries)),
+            Engine::F64(frozen, rooms) => (self.fixed(frozen), self.pass(frozen, rooms, batch).taken(batch, &self.entries)),
+            Engine::Tensors(_) => return None,
+        };
+        Some(Memory { least: (fixed + least) as u64, most: (fixed + most) as u64 })
     }
 
     /// The trainable parameters. LoRA: `model.layers.0.self_attn.q_proj.lora_A.weight` (rank, inputs) and
@@ -215,7 +234,7 @@ impl TrainModel {
         match &self.engine {
             Engine::F32(frozen, rooms) => self.gradients(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.gradients(frozen, rooms, batch),
-            Engine::Tensors => Ok(self.tensors().loss_and_gradients(batch)?),
+            Engine::Tensors(base) => Ok(self.tensors(base).loss_and_gradients(batch)?),
         }
     }
 
@@ -228,7 +247,7 @@ impl TrainModel {
         match &self.engine {
             Engine::F32(frozen, rooms) => self.forward(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.forward(frozen, rooms, batch),
-            Engine::Tensors => Ok(self.tensors().loss(batch)?),
+            Engine::Tensors(base) => Ok(self.tensors(base).loss(batch)?),
         }
     }
 
@@ -238,17 +257,23 @@ impl TrainModel {
     /// When a tensor operation fails.
     pub fn merged(&self) -> Result<BTreeMap<String, Tensor>, Error> {
         let (rank, scale) = self.adapter();
-        let merge = |name: &String, tensor: &Tensor| -> Result<Tensor, Error> {
-            if let Some(variable) = self.variables.get(name) {
-                return Ok(variable.as_detached_tensor().copy()?);
+        let merge = |entry: Entry| -> Result<(String, Tensor), Error> {
+            if let Some(variable) = self.variables.get(&entry.name) {
+                return Ok((entry.name, variable.as_detached_tensor().copy()?));
             }
-            let of = |kind: &str| self.variables.get(&format!("{}.{kind}.weight", name.trim_end_matches(".weight")));
-            match (of("lora_A"), of("lora_B")) {
-                (Some(a), Some(b)) if rank > 0 => Ok((tensor + (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * scale)?)?),
-                _ => Ok(tensor.clone()),
-            }
+            let tensor = match &self.engine {
+                Engine::F32(frozen, _) => entry.tensor(frozen)?,
+                Engine::F64(frozen, _) => entry.tensor(frozen)?,
+                Engine::Tensors(base) => base.tensors[&entry.name].clone(),
+            };
+            let of = |kind: &str| self.variables.get(&format!("{}.{kind}.weight", entry.name.trim_end_matches(".weight")));
+            let tensor = match (of("lora_A"), of("lora_B")) {
+                (Some(a), Some(b)) if rank > 0 => (tensor + (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * scale)?)?,
+                _ => tensor,
+            };
+            Ok((entry.name, tensor))
         };
-        self.base.tensors.iter().map(|(name, tensor)| Ok((name.clone(), merge(name, tensor)?))).collect()
+        base_entries(&self.config).into_iter().map(merge).collect()
     }
 
     /// Rank (0 without adapters) and scale.
@@ -268,30 +293,44 @@ impl TrainModel {
         Ok(decoder)
     }
 
-    fn tensors(&self) -> tensors::Pass<'_> {
-        tensors::Pass::new(&self.config, &self.base.tensors, &self.variables, self.adapter().1)
+    fn tensors<'a>(&'a self, base: &'a Weights) -> tensors::Pass<'a> {
+        tensors::Pass::new(&self.config, &base.tensors, &self.variables, self.adapter().1)
+    }
+
+    /// Bytes of the weights, the trained values and, while a step is taken, their copies and gradients.
+    fn fixed<F: Float>(&self, frozen: &Decoder<F>) -> usize {
+        frozen.bytes() + 3 * memory::elements(&self.entries) * size_of::<F>()
+    }
+
+    fn pass<'a, F: Float>(&self, decoder: &'a Decoder<F>, rooms: &'a Rooms<F>, batch: &[Sequence]) -> Pass<'a, F> {
+        let longest = batch.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
+        let (rank, scale) = self.adapter();
+        Pass::new(&self.config, decoder, rooms, longest, rank, scale).sharing(self.shares)
     }
 
     fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {
-        let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
-        Ok(Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).sharing(self.shares).loss(batch))
+        Ok(self.pass(&self.present(frozen)?, rooms, batch).loss(batch))
     }
 
     fn gradients<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
-        let (decoder, (rank, scale)) = (self.present(frozen)?, self.adapter());
-        let pass = Pass::new(&self.config, &decoder, rooms, longest(batch), rank, scale).sharing(self.shares);
-        let (loss, mut sums) = pass.loss_and_gradients(batch, &self.entries);
-        let gradients = self.entries.iter().map(|entry| Ok((entry.name.clone(), entry.tensor(&mut sums)?)));
+        let decoder = self.present(frozen)?;
+        let left = self.memory.saturating_sub(self.fixed(frozen) as u64);
+        let pass = self.pass(&decoder, rooms, batch).within(usize::try_from(left).unwrap_or(usize::MAX));
+        let (loss, sums) = pass.loss_and_gradients(batch, &self.entries);
+        let gradients = self.entries.iter().map(|entry| Ok((entry.name.clone(), entry.tensor(&sums)?)));
         Ok((loss, gradients.collect::<Result<_, Error>>()?))
     }
 }
 
-fn longest(batch: &[Sequence]) -> usize {
-    batch.iter().map(|s| s.tokens.len()).max().unwrap_or(0)
-}
-
-fn load<'a, F: Float>(config: &Config, entries: &[Entry], tensor: impl Fn(&str) -> &'a Tensor) -> Result<Decoder<F>, Error> {
+/// Moves the values of tensors to where the kernels look for them, one after the other.
+fn load<F: Float>(config: &Config, entries: &[Entry], mut weights: Weights) -> Result<Decoder<F>, Error> {
     let mut decoder = Decoder::empty(config.num_hidden_layers);
-    entries.iter().try_for_each(|entry| entry.load(&mut decoder, tensor(&entry.name)))?;
+    for entry in entries {
+        let tensor = weights.tensors.remove(&entry.name).expect("every entry was looked up before");
+        entry.load(&mut decoder, &tensor)?;
+    }
+    if !entries.is_empty() {
+        decoder.lay_out(Widths::of(config));
+    }
     Ok(decoder)
 }

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use super::attention::Heads;
 use super::float::Float;
 use super::kernels::add;
+use super::panels::Panels;
 use crate::{Config, Error};
 
 /// Values of one kind. Shared until written; empty where there is nothing (no bias, no adapter, a frozen gradient).
@@ -22,6 +23,8 @@ pub(super) fn own<F: Clone>(buffer: &mut Buffer<F>) -> &mut Vec<F> {
 pub(super) struct Linear<F> {
     /// (outputs, inputs) of all parts, one below the other.
     pub weight: Buffer<F>,
+    /// The weight again, for the way forward; empty where it learns, or memory is short.
+    pub panels: Arc<Panels<F>>,
     /// (outputs), or empty.
     pub bias: Buffer<F>,
     /// (parts · rank, inputs), or empty.
@@ -51,12 +54,48 @@ impl<F: Float> Linear<F> {
     fn buffers(&mut self) -> [&mut Buffer<F>; 4] {
         [&mut self.weight, &mut self.bias, &mut self.a, &mut self.b]
     }
+
+    fn buffer(&self, part: Part) -> &Buffer<F> {
+        match part {
+            Part::Weight => &self.weight,
+            Part::Bias => &self.bias,
+            Part::A => &self.a,
+            Part::B => &self.b,
+        }
+    }
+
+    fn buffer_mut(&mut self, part: Part) -> &mut Buffer<F> {
+        match part {
+            Part::Weight => &mut self.weight,
+            Part::Bias => &mut self.bias,
+            Part::A => &mut self.a,
+            Part::B => &mut self.b,
+        }
+    }
 }
 
 impl<F: Float> Layer<F> {
     fn buffers(&mut self) -> impl Iterator<Item = &mut Buffer<F>> {
         let Self { norm_in, qkv, out, norm_mid, gate_up, down } = self;
         [norm_in, norm_mid].into_iter().chain([qkv, out, gate_up, down].into_iter().flat_map(Linear::buffers))
+    }
+
+    fn linear(&self, fused: Fused) -> &Linear<F> {
+        match fused {
+            Fused::Qkv => &self.qkv,
+            Fused::Out => &self.out,
+            Fused::GateUp => &self.gate_up,
+            Fused::Down => &self.down,
+        }
+    }
+
+    fn linear_mut(&mut self, fused: Fused) -> &mut Linear<F> {
+        match fused {
+            Fused::Qkv => &mut self.qkv,
+            Fused::Out => &mut self.out,
+            Fused::GateUp => &mut self.gate_up,
+            Fused::Down => &mut self.down,
+        }
     }
 
     /// Values of all buffers.
@@ -89,6 +128,8 @@ pub(super) struct Decoder<F> {
     pub norm: Buffer<F>,
     /// (vocabulary, hidden), or empty where the embedding serves.
     pub head: Buffer<F>,
+    /// What serves as the head again, for the way forward; empty where it learns, or memory is short.
+    pub head_panels: Arc<Panels<F>>,
 }
 
 /// A buffer of [`Decoder`].
@@ -251,14 +292,15 @@ impl Entry {
         Ok(())
     }
 
-    /// Copies this entry's place out as a tensor.
-    pub fn tensor<F: Float>(&self, decoder: &mut Decoder<F>) -> Result<Tensor, Error> {
-        Ok(Tensor::from_slice(self.room(decoder), self.shape.as_slice(), &Device::Cpu)?)
+    /// Copies this entry's place out as a tensor; it must be there.
+    pub fn tensor<F: Float>(&self, decoder: &Decoder<F>) -> Result<Tensor, Error> {
+        let values = &decoder.buffer(self.field)[self.start..self.start + self.len()];
+        Ok(Tensor::from_slice(values, self.shape.as_slice(), &Device::Cpu)?)
     }
 
     /// This entry's place, made of zeros if it was not there yet.
     pub fn room<'a, F: Float>(&self, decoder: &'a mut Decoder<F>) -> &'a mut [F] {
-        let buffer = decoder.buffer(self.field);
+        let buffer = own(decoder.buffer_mut(self.field));
         let end = self.start + self.len();
         if buffer.len() < end {
             buffer.resize(end, F::ZERO);
@@ -273,6 +315,18 @@ impl<F: Float> Decoder<F> {
         Self { layers: (0..layers).map(|_| Layer::default()).collect(), ..Self::default() }
     }
 
+    /// Lays out what is frozen once more, for the way forward.
+    pub fn lay_out(&mut self, widths: Widths) {
+        let panels = |weight: &Buffer<F>, inputs| Arc::new(Panels::new(weight, inputs));
+        for layer in &mut self.layers {
+            for fused in FUSED {
+                let linear = layer.linear_mut(fused);
+                linear.panels = panels(&linear.weight, widths.inputs(fused));
+            }
+        }
+        self.head_panels = panels(if self.head.is_empty() { &self.embed } else { &self.head }, widths.hidden);
+    }
+
     /// Zeros for each entry: what gradients are added up in.
     pub fn zeros(layers: usize, entries: &[Entry]) -> Self {
         let mut zeros = Self::empty(layers);
@@ -282,29 +336,35 @@ impl<F: Float> Decoder<F> {
         zeros
     }
 
-    fn buffer(&mut self, field: Field) -> &mut Vec<F> {
-        let buffer = match field {
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        let layer = |layer: &Layer<F>| {
+            let linears = [&layer.qkv, &layer.out, &layer.gate_up, &layer.down];
+            layer.elements() + linears.map(|linear| linear.panels.len()).iter().sum::<usize>()
+        };
+        let around = self.embed.len() + self.norm.len() + self.head.len() + self.head_panels.len();
+        (around + self.layers.iter().map(layer).sum::<usize>()) * size_of::<F>()
+    }
+
+    fn buffer(&self, field: Field) -> &Buffer<F> {
+        match field {
+            Field::Embed => &self.embed,
+            Field::Norm => &self.norm,
+            Field::Head => &self.head,
+            Field::NormIn(layer) => &self.layers[layer].norm_in,
+            Field::NormMid(layer) => &self.layers[layer].norm_mid,
+            Field::Linear(layer, fused, part) => self.layers[layer].linear(fused).buffer(part),
+        }
+    }
+
+    fn buffer_mut(&mut self, field: Field) -> &mut Buffer<F> {
+        match field {
             Field::Embed => &mut self.embed,
             Field::Norm => &mut self.norm,
             Field::Head => &mut self.head,
             Field::NormIn(layer) => &mut self.layers[layer].norm_in,
             Field::NormMid(layer) => &mut self.layers[layer].norm_mid,
-            Field::Linear(layer, fused, part) => {
-                let layer = &mut self.layers[layer];
-                let linear = match fused {
-                    Fused::Qkv => &mut layer.qkv,
-                    Fused::Out => &mut layer.out,
-                    Fused::GateUp => &mut layer.gate_up,
-                    Fused::Down => &mut layer.down,
-                };
-                match part {
-                    Part::Weight => &mut linear.weight,
-                    Part::Bias => &mut linear.bias,
-                    Part::A => &mut linear.a,
-                    Part::B => &mut linear.b,
-                }
-            }
-        };
-        own(buffer)
+            Field::Linear(layer, fused, part) => self.layers[layer].linear_mut(fused).buffer_mut(part),
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::float::Float;
-use super::head::{HeadGradient, cross_entropy};
+use super::head::{Head, HeadGradient, cross_entropy};
 use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
-use super::layer::{Cut, Kept, Scratch, Shared};
+use super::layer::{Cut, Kept, Scratch, Shared, Work};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
+use super::memory::{self, Taken};
 use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, heads, own};
 use super::{Loss, Sequence};
 use crate::Config;
@@ -30,10 +31,6 @@ const CHUNKS: usize = 16;
 /// Gradient elements of one layer over all chunks, above which fewer chunks are made.
 const CHUNK_ELEMENTS: usize = 1 << 28;
 
-/// Bytes that the layers of one pack may keep for the way back. A pack that needs more keeps the layers' inputs alone and
-/// computes the rest again, layer by layer: a third more work (Chen et al. 2016, arXiv 1604.06174), the same bits.
-const KEPT_BYTES: usize = 1 << 30;
-
 /// Buffers of one shard at work.
 #[derive(Debug, Default)]
 struct Room<F> {
@@ -43,17 +40,27 @@ struct Room<F> {
     again: Vec<F>,
 }
 
-/// Rooms that wait for their next shard, so that memory is asked for once: those of narrow packs, and that of wide ones, which are
-/// much larger.
+impl<F> Room<F> {
+    /// Rows that it had room for.
+    fn size(&self) -> usize {
+        self.x.capacity()
+    }
+}
+
+/// Rooms that wait for their next shard, so that memory is asked for once.
 #[derive(Debug, Default)]
-pub(super) struct Rooms<F>([Mutex<Vec<Room<F>>>; 2]);
+pub(super) struct Rooms<F>(Mutex<Vec<Room<F>>>);
 
 impl<F: Float> Rooms<F> {
+    /// Lends a room; a pack that is alone gets the largest one, and the others are given up, for it may need all memory there is.
     fn with<R>(&self, wide: bool, work: impl FnOnce(&mut Room<F>) -> R) -> R {
-        let rooms = &self.0[usize::from(wide)];
-        let mut room = rooms.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = lock();
+        rooms.sort_by_key(Room::size);
+        let mut room = if wide { rooms.drain(..).last() } else { rooms.pop() }.unwrap_or_default();
+        drop(rooms);
         let result = work(&mut room);
-        rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        lock().push(room);
         result
     }
 }
@@ -63,7 +70,7 @@ pub(super) struct Pass<'a, F> {
     decoder: &'a Decoder<F>,
     shared: Shared<F>,
     rooms: &'a Rooms<F>,
-    kept_bytes: usize,
+    memory: usize,
     shares: bool,
 }
 
@@ -83,12 +90,36 @@ impl<'a, F: Float> Pass<'a, F> {
             down: form(Fused::Down),
             rotations: Rotations::new(&config.inverse_frequencies(), longest),
         };
-        Self { decoder, shared, rooms, kept_bytes: KEPT_BYTES, shares: true }
+        Self { decoder, shared, rooms, memory: usize::MAX, shares: true }
     }
 
     /// Whether what sequences have in common is computed once.
     pub fn sharing(self, shares: bool) -> Self {
         Self { shares, ..self }
+    }
+
+    /// Bytes that all packs at work may take together. A pack that may not keep what all its layers need on their way back keeps it
+    /// for the last ones, and has the others compute it again from their inputs: at most a third more work (Chen et al. 2016,
+    /// arXiv 1604.06174), the same bits.
+    pub fn within(self, memory: usize) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Bytes that the packs of a batch take side by side, and the sums of gradients: at least and at most.
+    pub fn taken(&self, batch: &[Sequence], entries: &[Entry]) -> (usize, usize) {
+        let plan = self.plan(batch, entries);
+        let side = side_by_side(&plan);
+        let wide = if plan.len() == 1 { rayon::current_num_threads() } else { 1 };
+        let of = |pack| Taken::of(&self.shared, pack, self.decoder.layers.len(), wide).range();
+        let packs: Vec<(usize, usize)> = plan.iter().flatten().map(of).collect();
+        let most = |of: fn(&(usize, usize)) -> usize| side * packs.iter().map(of).max().unwrap_or(0);
+        let sums = plan.len() * memory::elements(entries) * size_of::<F>();
+        (sums + most(|(least, _)| *least), sums + most(|(_, most)| *most))
+    }
+
+    fn plan(&self, batch: &[Sequence], entries: &[Entry]) -> Vec<Vec<Pack>> {
+        let shards = (GRADIENT_ELEMENTS / memory::elements(entries).max(1)).clamp(1, SHARDS);
+        plan(batch, Limits { shards, rows: PACK, share: self.shares })
     }
 
     /// Loss alone.
@@ -97,23 +128,22 @@ impl<'a, F: Float> Pass<'a, F> {
         let wide = shards.len() == 1;
         let losses: Vec<Loss> = shards
             .par_iter()
-            .map(|packs| self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, wide, room, None)).sum()))
+            .map(|packs| self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, (wide, 0), room, None)).sum()))
             .collect();
         losses.into_iter().sum()
     }
 
     /// Loss and the gradients of `entries`, all others frozen.
     pub fn loss_and_gradients(&self, batch: &[Sequence], entries: &[Entry]) -> (Loss, Decoder<F>) {
-        let elements: usize = entries.iter().map(|e| e.shape.iter().product::<usize>()).sum();
-        let count = (GRADIENT_ELEMENTS / elements.max(1)).clamp(1, SHARDS);
         let layers = self.decoder.layers.len();
-        let plan = plan(batch, Limits { shards: count, rows: PACK, share: self.shares });
-        let wide = plan.len() == 1;
+        let plan = self.plan(batch, entries);
+        let (wide, share) = (plan.len() == 1, self.memory / side_by_side(&plan));
         let mut shards: Vec<(Loss, Decoder<F>)> = plan
             .par_iter()
             .map(|packs| {
                 let mut gradient = Decoder::zeros(layers, entries);
-                let loss = self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, wide, room, Some(&mut gradient))).sum());
+                let loss =
+                    self.rooms.with(wide, |room| packs.iter().map(|pack| self.run(pack, (wide, share), room, Some(&mut gradient))).sum());
                 (loss, gradient)
             })
             .collect();
@@ -122,8 +152,8 @@ impl<'a, F: Float> Pass<'a, F> {
         (loss, total.unwrap_or_else(|| Decoder::zeros(layers, entries)))
     }
 
-    /// One pack; `wide` if no other is computed beside it.
-    fn run(&self, pack: &Pack, wide: bool, room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
+    /// One pack; `wide` if no other is computed beside it. It takes no more than so many bytes, if that can be.
+    fn run(&self, pack: &Pack, (wide, bytes): (bool, usize), room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
         let learning = gradient.as_ref().and_then(|gradient| gradient.layers.first()).map_or(0, Layer::elements);
         let cut = Cut::new(pack.tokens.len(), if wide { (CHUNK_ELEMENTS / learning.max(1)).clamp(1, CHUNKS) } else { 1 });
         let (shared, decoder) = (&self.shared, self.decoder);
@@ -135,10 +165,14 @@ impl<'a, F: Float> Pass<'a, F> {
         for token in &pack.tokens {
             x.extend_from_slice(&decoder.embed[*token as usize * hidden..][..hidden]);
         }
-        let lean = gradient.is_some() && pack.tokens.len() * shared.row_bytes() * layers > self.kept_bytes;
+        let threads = if wide { rayon::current_num_threads() } else { 1 };
+        let keep = Taken::of(shared, pack, layers, threads).layers(bytes);
+        // the layers before this one hand one room of work on from each to the next
+        let lean = if gradient.is_none() || keep == layers { 0 } else { layers - keep + 1 };
+        kept[..lean].iter_mut().skip(1).for_each(|kept| kept.work = Work::default());
         for (i, layer) in decoder.layers.iter().enumerate() {
             let at = if gradient.is_some() { i } else { 0 };
-            if lean && i > 0 {
+            if i > 0 && i < lean {
                 kept[i].work = std::mem::take(&mut kept[i - 1].work);
             }
             std::mem::swap(&mut kept[at].x, x);
@@ -149,7 +183,7 @@ impl<'a, F: Float> Pass<'a, F> {
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = if gradient.embed.is_empty() { 1 } else { 0 };
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
-            if lean && i + 1 < layers {
+            if i + 1 < lean {
                 kept[i].work = std::mem::take(&mut kept[i + 1].work);
                 shared.forward(layer, (pack, cut), &mut kept[i], scratch, again);
             }
@@ -172,10 +206,11 @@ impl<'a, F: Float> Pass<'a, F> {
         rms_norm(&rows, &decoder.norm, self.shared.eps, &mut normed, &mut inverse);
         let tied = decoder.head.is_empty();
         let matrix = if tied { &decoder.embed } else { &decoder.head };
-        let Some(gradient) = gradient else { return cross_entropy(&normed, matrix, hidden, &pack.scored, None, wide) };
+        let head = Head { matrix, panels: &decoder.head_panels, hidden };
+        let Some(gradient) = gradient else { return cross_entropy(&normed, head, &pack.scored, None, wide) };
         let mut dnormed = vec![F::ZERO; rows.len()];
         let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });
-        let loss = cross_entropy(&normed, matrix, hidden, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }), wide);
+        let loss = cross_entropy(&normed, head, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }), wide);
         let mut drows = normed;
         drows.fill(F::ZERO);
         rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
@@ -185,6 +220,11 @@ impl<'a, F: Float> Pass<'a, F> {
         }
         loss
     }
+}
+
+/// How many shards of a plan are computed at the same time.
+fn side_by_side(plan: &[Vec<Pack>]) -> usize {
+    plan.len().min(rayon::current_num_threads()).max(1)
 }
 
 /// Sum of gradients, first to last.
@@ -221,12 +261,15 @@ mod tests {
         let batch = [sequence(20), sequence(9), sequence(29)];
         let Engine::F32(frozen, rooms) = &model.engine else { panic!("the model is f32") };
         let decoder = model.present(frozen).expect("the present values");
-        let run = |kept_bytes| {
-            let pass = Pass { kept_bytes, ..Pass::new(&config, &decoder, rooms, 29, 0, 0.0) };
+        let run = |memory| {
+            let pass = Pass::new(&config, &decoder, rooms, 29, 0, 0.0).within(memory);
             let (loss, gradient) = pass.loss_and_gradients(&batch, &model.entries);
             (loss, format!("{gradient:?}"))
         };
-        assert_eq!(run(usize::MAX), run(0));
-        assert_eq!(run(0), run(usize::MAX));
+        let (least, most) = Pass::new(&config, &decoder, rooms, 29, 0, 0.0).taken(&batch, &model.entries);
+        let whole = run(usize::MAX);
+        for memory in [0, (least + most) / 2, least, usize::MAX, 0] {
+            assert_eq!(whole, run(memory));
+        }
     }
 }

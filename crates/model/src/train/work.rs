@@ -25,7 +25,7 @@ impl TrainModel {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn work(&self, batch: &[Sequence]) -> Work {
-        let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares && !matches!(self.engine, Engine::Tensors) });
+        let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares && !matches!(self.engine, Engine::Tensors(_)) });
         let (mut rows, mut pairs, mut scored) = (0, 0, 0);
         for pack in packs.iter().flatten() {
             rows += pack.tokens.len();
