@@ -16,7 +16,12 @@ pub fn limit(context: &Context) -> anyhow::Result<u64> {
     let group = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
     let container = group("memory.max").map(|most| most.saturating_sub(group("memory.current").unwrap_or(0)));
     let free = machine.into_iter().chain(container).min();
-    Ok(free.map_or(u64::MAX, |free| (free + field("/proc/self/status", "VmRSS:").unwrap_or(0)) / 5 * 4))
+    Ok(free.map_or(u64::MAX, |free| (free + resident().unwrap_or(0)) / 5 * 4))
+}
+
+/// Bytes that this process holds.
+pub fn resident() -> Option<u64> {
+    field("/proc/self/status", "VmRSS:")
 }
 
 /// Most bytes that this process ever held.

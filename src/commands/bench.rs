@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use finetune::{Batching, Measured};
-use model::train::TrainModel;
-use model::{DType, Device, Weights};
+use model::{DType, Device};
 use record::Task;
 use serde::Serialize;
 
@@ -80,12 +79,11 @@ fn finetune(context: &Context, parts: &record::Parts, task: &Task, base: &Base, 
     let (weights, kind) = if base.has_weights() {
         (base.weights()?, "its")
     } else {
-        let random = TrainModel::random(&base.config()?, settings.seed, DType::F32, &Device::Cpu)?;
-        (Weights { tensors: random.merged()? }, "random")
+        (model::train::random(&base.config()?, settings.seed, DType::F32, &Device::Cpu)?, "random")
     };
     let model = training::learner(context, &settings, base, weights)?;
     let start = Instant::now();
-    let measured = finetune::bench(&model, &examples, &settings, steps, &mut || start.elapsed().as_secs_f64())?;
+    let measured = finetune::bench(&model, &examples.train, &settings, steps, &mut || start.elapsed().as_secs_f64())?;
     let memory = memory::peak();
     let time = |once: &mut dyn FnMut()| {
         let start = Instant::now();

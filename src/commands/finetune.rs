@@ -3,16 +3,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use finetune::{Batching, CheckpointSink, Examples, Finetune, Origin, Plan, SinkError};
+use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, SinkError};
 use model::Weights;
-use model::train::TrainModel;
+use model::train::{Memory, TrainModel};
 use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use store::Store;
 
 use crate::cli::FinetuneArgs;
 use crate::context::Context;
+use crate::error::hinted;
 use crate::models::Base;
 use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
@@ -113,6 +113,7 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     }
     let mut sink = Checkpoints { store, unit: &unit };
     let plan = plan(&settings, &learner, &examples, &config, &mut sink)?;
+    fits(context, settings.demand(&learner, &examples, &plan).memory)?;
     let outcome = settings.train(&learner, &examples, &plan, &mut sink, &context.ui)?;
     let folder = format!("adapters/{}", unit.short());
     let mut files = match settings.mode {
@@ -160,7 +161,7 @@ fn plan(
     learner: &TrainModel,
     examples: &Examples,
     config: &model::Config,
-    sink: &mut Checkpoints<'_>,
+    sink: &mut dyn CheckpointSink,
 ) -> anyhow::Result<Plan> {
     if let Some(plan) = Plan::recorded(sink)? {
         return Ok(plan);
@@ -169,7 +170,7 @@ fn plan(
         return Ok(settings.plan(examples, config, None)?);
     }
     let start = Instant::now();
-    let rate = |used| finetune::throughput(learner, examples, used, settings, &mut || start.elapsed().as_secs_f64());
+    let rate = |used: usize| finetune::throughput(learner, &examples.train[..used], settings, &mut || start.elapsed().as_secs_f64());
     let first = settings.plan(examples, config, Some(rate(examples.train.len())?))?;
     Ok(settings.plan(examples, config, Some(rate(first.examples)?))?)
 }
@@ -190,22 +191,80 @@ impl CheckpointSink for Checkpoints<'_> {
     }
 }
 
+/// Refuses a run whose largest step does not fit into the memory that it may take.
+fn fits(context: &Context, memory: Option<Memory>) -> anyhow::Result<()> {
+    let limit = memory::limit(context)?;
+    let Some(least) = memory.map(|memory| memory.least).filter(|least| *least > limit) else { return Ok(()) };
+    let problem = format!("a step takes {} at least, training may take {}", select::show_size(least), select::show_size(limit));
+    Err(hinted(problem, "`--set finetune.micro_tokens=8192` computes fewer tokens at once; `--max-memory` allows more"))
+}
+
+/// What a task's run would be, and what it would take: from a few steps of which nothing is learnt.
+#[derive(Serialize)]
+struct Preview {
+    task: String,
+    model: String,
+    teacher: String,
+    examples: usize,
+    /// Tokens of the examples.
+    tokens: usize,
+    validation: usize,
+    left_out: Vec<(String, u64)>,
+    steps: u64,
+    /// At the speed of the steps that were measured.
+    seconds: f64,
+    /// Of the whole process; none where another device trains.
+    memory_bytes: Option<u64>,
+}
+
+/// Steps that a preview measures.
+const MEASURED: u64 = 2;
+
 fn dry_run(context: &Context, store: &Store, tasks: &[Task], candidates: &[Candidate]) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for task in tasks {
         for base in bases(context, task, candidates)? {
-            let parts = parts::of_task(context, store, &task.task)?;
-            let settings = settings(context, &parts);
-            let examples = settings.examples(&parts.train, &base.chat()?, &base.config()?)?;
-            let tokens: usize = examples.train.iter().map(|e| e.sequence.tokens.len()).sum();
-            rows.push(serde_json::json!({
-                "task": task.name, "model": base.name, "teacher": settings.teacher.join(", "), "examples": examples.train.len(), "tokens": tokens,
-                "validation": examples.validation.len(), "left_out": examples.left_out,
-            }));
+            rows.extend(preview(context, store, task, &base)?);
         }
     }
-    let cell = |row: &Value, key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
-    let columns = ["task", "model", "teacher", "examples", "tokens", "validation"];
-    context.ui.rows("training", &rows, &columns, |row| columns.iter().map(|column| cell(row, column)).collect())?;
+    let columns = ["task", "model", "examples", "tokens", "steps", "minutes", "memory"];
+    context.ui.rows("training", &rows, &columns, |row| {
+        vec![
+            row.task.clone(),
+            row.model.clone(),
+            row.examples.to_string(),
+            row.tokens.to_string(),
+            row.steps.to_string(),
+            format!("{:.1}", row.seconds / 60.0),
+            row.memory_bytes.map_or_else(|| "–".to_owned(), select::show_size),
+        ]
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::Result<Option<Preview>> {
+    let parts = parts::of_task(context, store, &task.task)?;
+    let settings = settings(context, &parts);
+    let Some(examples) = examples(context, "finetune", &settings, &parts, task, base)? else { return Ok(None) };
+    let (before, limit) = (memory::resident().unwrap_or(0), memory::limit(context)?);
+    let model = learner(context, &settings, base, base.weights()?)?;
+    let plan = plan(&settings, &model, &examples, &base.config()?, &mut InMemory::default())?;
+    let demand = settings.demand(&model, &examples, &plan);
+    fits(context, demand.memory)?;
+    let start = Instant::now();
+    let used = &examples.train[..plan.examples];
+    let measured = finetune::bench(&model, used, &settings, MEASURED, &mut || start.elapsed().as_secs_f64())?;
+    let rate = measured.iter().map(|step| step.flops).sum::<f64>() / measured.iter().map(|step| step.seconds).sum::<f64>();
+    Ok(Some(Preview {
+        task: task.name.clone(),
+        model: base.name.clone(),
+        teacher: settings.teacher.join(", "),
+        examples: examples.train.len(),
+        tokens: examples.train.iter().map(|example| example.sequence.tokens.len()).sum(),
+        validation: examples.validation.len(),
+        left_out: examples.left_out,
+        steps: plan.steps,
+        seconds: demand.flops / rate,
+        memory_bytes: demand.memory.map(|Memory { least, most }| before + most.min(limit).max(least)),
+    }))
 }

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let settings = Finetune { learning_rate: Some(rate), ..settings.clone() };
         let model = TrainModel::new(&config, weights.clone(), settings.trainable(), settings.seed)?;
         let (begin, plan) = (Instant::now(), settings.plan(&examples, &config, None)?);
-        let speed = throughput(&model, &examples, plan.examples, &settings, &mut || begin.elapsed().as_secs_f64())?;
+        let speed = throughput(&model, &examples.train[..plan.examples], &settings, &mut || begin.elapsed().as_secs_f64())?;
         match settings.train(&model, &examples, &plan, &mut InMemory::default(), &Silent) {
             Ok(run) => println!(
                 "{rate:.1e}: training loss {:.4}, validation {:.4} (at first {:.4}), best step {} of {}, {speed:.0} tokens/s, {:.0} s",

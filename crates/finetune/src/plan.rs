@@ -4,14 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
 use crate::examples::{Example, calls};
-use crate::trainer::window;
-use crate::{CheckpointSink, Error, Examples, Finetune, Learner, PLAN};
+use crate::{CheckpointSink, Error, Examples, Finetune, PLAN};
 
 /// Share of a run's work that validation may cost on top of training.
 const VALIDATION_COST: f64 = 0.15;
 
 /// A forward pass costs about a third of a training pass.
-const FORWARD: f64 = 1.0 / 3.0;
+pub(crate) const FORWARD: f64 = 1.0 / 3.0;
 
 /// What ended up deciding the length of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +49,7 @@ pub struct Plan {
 }
 
 impl Finetune {
-    /// Plans a run. `tokens_per_second` is the [`throughput`] measured on this machine, needed for `train_minutes`.
+    /// Plans a run. `tokens_per_second` is the [`crate::throughput`] measured on this machine, needed for `train_minutes`.
     ///
     /// # Errors
     /// When minutes are given without a throughput.
@@ -109,31 +108,6 @@ impl Plan {
         let broken = |cause: serde_json::Error| Error::Checkpoint { name: PLAN.to_owned(), cause: cause.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(broken)
     }
-}
-
-/// Training tokens per second on the first `used` examples, those that calls have in common counted for each; from two batches, of
-/// which nothing is learnt. Fewer examples have less in common, so the rate is of as many as a run will use.
-///
-/// `seconds` reads a monotonic clock, which this crate does not have.
-///
-/// # Errors
-/// When a tensor operation fails.
-pub fn throughput(
-    learner: &dyn Learner,
-    examples: &Examples,
-    used: usize,
-    settings: &Finetune,
-    seconds: &mut dyn FnMut() -> f64,
-) -> Result<f64, Error> {
-    let mut batches = Batches::new(examples.train.iter().take(used).collect(), settings);
-    // the first step fills caches and starts threads
-    window(learner, batches.step(1), settings.micro_tokens)?;
-    let timed = batches.step(2);
-    #[expect(clippy::cast_precision_loss, reason = "tokens of one batch")]
-    let tokens = timed.iter().map(|sequence| sequence.tokens.len()).sum::<usize>() as f64;
-    let start = seconds();
-    window(learner, timed, settings.micro_tokens)?;
-    Ok(tokens / (seconds() - start).max(1e-6))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "tokens of a log are far below 2^53")]

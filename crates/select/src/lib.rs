@@ -18,7 +18,7 @@ pub use catalogue::{Allowed, Bfcl, Catalogue, Figure, Licence, Model, Shape, Sou
 pub use error::Error;
 pub use hosting::Hosting;
 pub use prices::{Price, Prices};
-pub use size::parse_size;
+pub use size::{parse_size, show_size};
 
 /// What the models are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

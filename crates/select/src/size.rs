@@ -37,7 +37,8 @@ pub fn parse_size(text: &str) -> Result<u64, Error> {
 
 /// A size for people, with one decimal.
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-pub(crate) fn show_size(bytes: u64) -> String {
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
     let gib = bytes as f64 / 1024.0_f64.powi(3);
     if gib >= 0.1 { format!("{gib:.1} GiB") } else { format!("{:.1} MiB", gib * 1024.0) }
 }

@@ -1,4 +1,4 @@
-//! Causal attention with grouped keys, forward and backward, blockwise: no T × T matrix is ever kept.
+//! Causal attention with grouped keys, forward and backward, tile by tile: no T × T matrix is ever kept.
 //! Knows one packed batch of rotated queries, keys and values, of which some rows belong to several sequences; positions are
 //! already in them.
 use rayon::prelude::*;
@@ -7,8 +7,12 @@ use super::float::{Float, dot, exponentiate, greatest};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::vector::vectorised;
 
-/// Query rows that are taken at once: the block of scores (rows × keys) should stay in the second-level cache.
+/// Query rows that are taken at once, those of all heads of a group together: keys and values are packed for a product once for
+/// all of them.
 const BLOCK: usize = 64;
+
+/// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
+const TILE: usize = 512;
 
 /// Where heads lie in a row of queries, keys and values.
 #[derive(Clone, Copy)]
@@ -85,19 +89,17 @@ impl<'a> Block<'a> {
         (0..len).step_by(BLOCK).map(move |at| Self { start: start + at, count: BLOCK.min(len - at), first: before + at, segment })
     }
 
-    /// Keys that any of its queries sees: the width of its scores.
-    fn seen(&self) -> usize {
-        self.first + self.count
-    }
-
-    /// The rows of these keys, each with its first column among the scores.
-    fn keys(&self) -> impl Iterator<Item = (Span, usize)> {
+    /// The rows of the keys that its queries see, the last ones in part, each with the place of its first key among them all.
+    fn tiles(&self) -> impl Iterator<Item = (Span, usize)> {
         let start = self.segment.own.start;
         let own = Span { start, len: self.start + self.count - start };
         let spans = self.segment.before.iter().copied().chain([own]);
-        spans.scan(0, |column, span| {
-            *column += span.len;
-            Some((span, *column - span.len))
+        let placed = spans.scan(0, |key, span| {
+            *key += span.len;
+            Some((span, *key - span.len))
+        });
+        placed.flat_map(|(Span { start, len }, key)| {
+            (0..len).step_by(TILE).map(move |at| (Span { start: start + at, len: TILE.min(len - at) }, key + at))
         })
     }
 }
@@ -117,55 +119,95 @@ pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mi
         (block_norms, norms) = norms.split_at_mut(block.count * heads.queries);
         tasks.push((block, block_mixed, block_norms));
     }
+    let each = |room: &mut Room<F>, (block, mixed, norms): (&Block<'_>, &mut [F], &mut [F])| {
+        (0..heads.keys).for_each(|group| attend_block(heads, group, block, qkv, mixed, norms, room));
+    };
     if wide {
-        tasks
-            .into_par_iter()
-            .for_each_init(Vec::new, |scores, (block, mixed, norms)| attend_block(heads, block, qkv, mixed, norms, scores));
+        tasks.into_par_iter().for_each_init(Room::default, each);
     } else {
-        let mut scores = Vec::new();
-        tasks.into_iter().for_each(|(block, mixed, norms)| attend_block(heads, block, qkv, mixed, norms, &mut scores));
+        let mut room = Room::default();
+        tasks.into_iter().for_each(|task| each(&mut room, task));
     }
 }
 
-fn attend_block<F: Float>(heads: Heads, block: &Block<'_>, qkv: &[F], mixed: &mut [F], norms: &mut [F], scores: &mut Vec<F>) {
-    let (row, out) = (heads.row(), heads.mixed());
-    let (start, count, seen) = (block.start, block.count, block.seen());
-    scores.resize(scores.len().max(count * seen), F::ZERO);
-    let scores = &mut scores[..count * seen];
-    for head in 0..heads.queries {
-        let (q, k, v) = heads.columns(head);
-        let queries = Mat::strided(&qkv[start * row + q..], count, heads.width, row);
-        for (span, column) in block.keys() {
-            let keys = Mat::strided(&qkv[span.start * row + k..], span.len, heads.width, row);
-            multiply(MatMut::strided(&mut scores[column..], count, span.len, seen), Old::Drop, heads.scale(), queries, keys.t());
-        }
-        let (mut logs, mut sums) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
-        softmax(scores, block.first, &mut logs[..count], &mut sums[..count]);
-        let target = &mut mixed[q..];
-        for (span, column) in block.keys() {
-            let old = if column == 0 { Old::Drop } else { Old::Add };
-            let values = Mat::strided(&qkv[span.start * row + v..], span.len, heads.width, row);
-            let weights = Mat::strided(&scores[column..], count, span.len, seen);
-            multiply(MatMut::strided(target, count, heads.width, out), old, F::ONE, weights, values);
-        }
+/// Buffers of a block: its queries and what belongs to them, head after head.
+#[derive(Default)]
+struct Room<F> {
+    queries: Vec<F>,
+    pulls: Vec<F>,
+    out: Vec<F>,
+    weights: Vec<F>,
+    slopes: Vec<F>,
+}
+
+/// The columns of a group's heads from rows `stride` apart, head after head: heads · rows × width.
+fn gather<F: Float>(heads: Heads, group: usize, rows: &[F], stride: usize, count: usize, out: &mut Vec<F>) {
+    out.clear();
+    for head in heads.group(group) {
         for i in 0..count {
-            let factor = F::ONE / sums[i];
-            target[i * out..][..heads.width].iter_mut().for_each(|x| *x *= factor);
-            norms[i * heads.queries + head] = logs[i];
+            out.extend_from_slice(&rows[i * stride + head * heads.width..][..heads.width]);
         }
     }
+}
+
+fn attend_block<F: Float>(heads: Heads, group: usize, block: &Block<'_>, qkv: &[F], mixed: &mut [F], norms: &mut [F], room: &mut Room<F>) {
+    let (row, width, count) = (heads.row(), heads.width, block.count);
+    let (_, k, v) = heads.columns(heads.group(group).start);
+    let Room { queries, out, weights: scores, .. } = room;
+    gather(heads, group, &qkv[block.start * row..], row, count, queries);
+    let rows = queries.len() / width;
+    out.resize(rows * width, F::ZERO);
+    let (mut tops, mut sums) = (vec![F::ZERO; rows], vec![F::ZERO; rows]);
+    for (span, key) in block.tiles() {
+        scores.resize(rows * span.len, F::ZERO);
+        let queries = Mat::new(queries, rows, width);
+        let keys = Mat::strided(&qkv[span.start * row + k..], span.len, width, row);
+        multiply(MatMut::new(scores, rows, span.len), Old::Drop, heads.scale(), queries, keys.t());
+        softmax(scores, (block.first, count, key), &mut tops, &mut sums, out);
+        let old = if key == 0 { Old::Drop } else { Old::Add };
+        let values = Mat::strided(&qkv[span.start * row + v..], span.len, width, row);
+        multiply(MatMut::new(out, rows, width), old, F::ONE, Mat::new(scores, rows, span.len), values);
+    }
+    for (head, out) in heads.group(group).zip(out.chunks_exact(count * width)) {
+        for (i, out) in out.chunks_exact(width).enumerate() {
+            let at = (head - heads.group(group).start) * count + i;
+            let factor = F::ONE / sums[at];
+            let target = &mut mixed[i * heads.mixed() + head * width..][..width];
+            target.iter_mut().zip(out).for_each(|(target, out)| *target = *out * factor);
+            norms[i * heads.queries + head] = tops[at] + sums[at].ln();
+        }
+    }
+}
+
+/// How many of `len` keys from place `key` on the query in row `row` of a group sees: `first` and as many as its place among the
+/// `count` queries of its head, and its own.
+#[inline(always)]
+fn visible(row: usize, (first, count, key): (usize, usize, usize), len: usize) -> usize {
+    (first + row % count + 1).saturating_sub(key).min(len)
 }
 
 vectorised! {
-    /// Rows of scores become unscaled weights; row i sees `first + i + 1` of them, the others become zero.
-    fn softmax(scores: &mut [F], first: usize, norms: &mut [F], sums: &mut [F]) -> () {
-        let width = scores.len() / norms.len();
-        for (i, row) in scores.chunks_exact_mut(width).enumerate() {
-            let (seen, unseen) = row.split_at_mut(first + i + 1);
-            let top = greatest(seen);
-            sums[i] = exponentiate(seen, top);
-            norms[i] = top + sums[i].ln();
+    /// A tile of scores becomes weights, up to the factor exp(-top) / sum of each row, of which `tops` and `sums` keep the present
+    /// values; `out`, the sums of weighted values so far, is brought to the present top. What a query does not see becomes zero.
+    ///
+    /// Milakov and Gimelshein 2018, arXiv 1805.02867.
+    fn softmax(scores: &mut [F], place: (usize, usize, usize), tops: &mut [F], sums: &mut [F], out: &mut [F]) -> () {
+        let (len, width) = (scores.len() / tops.len(), out.len() / tops.len());
+        for (i, (scores, out)) in scores.chunks_exact_mut(len).zip(out.chunks_exact_mut(width)).enumerate() {
+            let (seen, unseen) = scores.split_at_mut(visible(i, place, len));
             unseen.fill(F::ZERO);
+            if seen.is_empty() {
+                continue;
+            }
+            let top = greatest(seen);
+            if place.2 == 0 {
+                (tops[i], sums[i]) = (top, F::ZERO);
+            } else if top > tops[i] {
+                let factor = (tops[i] - top).exp();
+                (tops[i], sums[i]) = (top, sums[i] * factor);
+                out.iter_mut().for_each(|x| *x *= factor);
+            }
+            sums[i] += exponentiate(seen, tops[i]);
         }
     }
 }
@@ -192,9 +234,9 @@ pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: At
     let task = |i: usize| {
         let (group, list) = (i / lists, i % lists);
         let mut part = vec![F::ZERO; kept.mixed.len() / heads.mixed() * (heads.group(group).len() + 2) * heads.width];
-        let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+        let mut room = Room::default();
         for block in blocks.iter().skip(list).step_by(lists) {
-            back_block(heads, group, block, kept, dmixed, &mut part, (&mut weights, &mut slopes));
+            back_block(heads, group, block, kept, dmixed, &mut part, &mut room);
         }
         part
     };
@@ -225,57 +267,55 @@ fn back_block<F: Float>(
     kept: Attended<'_, F>,
     dmixed: &[F],
     part: &mut [F],
-    (weights, slopes): (&mut Vec<F>, &mut Vec<F>),
+    room: &mut Room<F>,
 ) {
-    let (row, out) = (heads.row(), heads.mixed());
-    let members = heads.group(group);
+    let (row, mixed, width) = (heads.row(), heads.mixed(), heads.width);
+    let (members, start, count) = (heads.group(group), block.start, block.count);
     let shared = members.len();
-    let (part_row, scale) = ((shared + 2) * heads.width, heads.scale());
-    let (start, count, seen) = (block.start, block.count, block.seen());
-    let size = count * seen;
-    weights.resize(weights.len().max(size), F::ZERO);
-    slopes.resize(slopes.len().max(size), F::ZERO);
-    let (weights, slopes) = (&mut weights[..size], &mut slopes[..size]);
-    let own = Span { start, len: count };
-    for (member, head) in members.enumerate() {
-        let (q, k, v) = heads.columns(head);
-        let values = |span: Span, column: usize| Mat::strided(&kept.qkv[span.start * row + column..], span.len, heads.width, row);
-        let queries = values(own, q);
-        let pulls = Mat::strided(&dmixed[start * out + q..], count, heads.width, out);
-        for (span, column) in block.keys() {
-            let (weights, slopes) = (&mut weights[column..], &mut slopes[column..]);
-            multiply(MatMut::strided(weights, count, span.len, seen), Old::Drop, scale, queries, values(span, k).t());
-            multiply(MatMut::strided(slopes, count, span.len, seen), Old::Drop, F::ONE, pulls, values(span, v).t());
-        }
-        let (mut logs, mut totals) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
-        for i in 0..count {
-            let at = (start + i) * out + q..(start + i) * out + q + heads.width;
-            totals[i] = dot(&kept.mixed[at.clone()], &dmixed[at]);
-            logs[i] = kept.norms[(start + i) * heads.queries + head];
-        }
-        softmax_back(weights, slopes, block.first, &logs[..count], &totals);
-        let mut add = |span: Span, place: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
-            let target = &mut part[span.start * part_row + place * heads.width..];
-            multiply(MatMut::strided(target, span.len, heads.width, part_row), Old::Add, scale, a, b);
+    let (part_row, scale) = ((shared + 2) * width, heads.scale());
+    let (_, k, v) = heads.columns(members.start);
+    let Room { queries, pulls, out: dqueries, weights, slopes } = room;
+    gather(heads, group, &kept.qkv[start * row..], row, count, queries);
+    gather(heads, group, &dmixed[start * mixed..], mixed, count, pulls);
+    let rows = shared * count;
+    dqueries.resize(rows * width, F::ZERO);
+    let at = |head: usize, i: usize| (start + i) * mixed + head * width..(start + i) * mixed + (head + 1) * width;
+    let places = members.clone().flat_map(|head| (0..count).map(move |i| (head, i)));
+    let totals: Vec<F> = places.clone().map(|(head, i)| dot(&kept.mixed[at(head, i)], &dmixed[at(head, i)])).collect();
+    let norms: Vec<F> = places.map(|(head, i)| kept.norms[(start + i) * heads.queries + head]).collect();
+    let (queries, pulls) = (Mat::new(queries, rows, width), Mat::new(pulls, rows, width));
+    for (span, key) in block.tiles() {
+        let values = |column: usize| Mat::strided(&kept.qkv[span.start * row + column..], span.len, width, row);
+        weights.resize(rows * span.len, F::ZERO);
+        slopes.resize(rows * span.len, F::ZERO);
+        multiply(MatMut::new(weights, rows, span.len), Old::Drop, scale, queries, values(k).t());
+        multiply(MatMut::new(slopes, rows, span.len), Old::Drop, F::ONE, pulls, values(v).t());
+        softmax_back(weights, slopes, (block.first, count, key), &norms, &totals);
+        let (weights, slopes) = (Mat::new(weights, rows, span.len), Mat::new(slopes, rows, span.len));
+        let old = if key == 0 { Old::Drop } else { Old::Add };
+        multiply(MatMut::new(dqueries, rows, width), old, scale, slopes, values(k));
+        let mut add = |place: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
+            let target = &mut part[span.start * part_row + place * width..];
+            multiply(MatMut::strided(target, span.len, width, part_row), Old::Add, scale, a, b);
         };
-        for (span, column) in block.keys() {
-            let weights = Mat::strided(&weights[column..], count, span.len, seen);
-            let slopes = Mat::strided(&slopes[column..], count, span.len, seen);
-            add(own, member, scale, slopes, values(span, k));
-            add(span, shared, scale, slopes.t(), queries);
-            add(span, shared + 1, F::ONE, weights.t(), pulls);
+        add(shared, scale, slopes.t(), queries);
+        add(shared + 1, F::ONE, weights.t(), pulls);
+    }
+    for (member, dqueries) in dqueries.chunks_exact(count * width).enumerate() {
+        for (i, dquery) in dqueries.chunks_exact(width).enumerate() {
+            part[(start + i) * part_row + member * width..][..width].copy_from_slice(dquery);
         }
     }
 }
 
 vectorised! {
-    /// Scores become weights, and gradients of weights become gradients of scores: w · (dw - Σ dw·w), where the sum over
+    /// A tile of scores becomes weights, and gradients of weights become gradients of scores: w · (dw - Σ dw·w), where the sum over
     /// keys (`totals`) equals the product of the row's result with its gradient.
-    fn softmax_back(weights: &mut [F], slopes: &mut [F], first: usize, norms: &[F], totals: &[F]) -> () {
-        let width = weights.len() / norms.len();
-        for (i, (weights, slopes)) in weights.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)).enumerate() {
-            let (seen, unseen) = weights.split_at_mut(first + i + 1);
-            let (slopes, unseen_slopes) = slopes.split_at_mut(first + i + 1);
+    fn softmax_back(weights: &mut [F], slopes: &mut [F], place: (usize, usize, usize), norms: &[F], totals: &[F]) -> () {
+        let len = weights.len() / norms.len();
+        for (i, (weights, slopes)) in weights.chunks_exact_mut(len).zip(slopes.chunks_exact_mut(len)).enumerate() {
+            let (seen, unseen) = weights.split_at_mut(visible(i, place, len));
+            let (slopes, unseen_slopes) = slopes.split_at_mut(seen.len());
             let (norm, total) = (norms[i], totals[i]);
             for (weight, slope) in seen.iter_mut().zip(slopes) {
                 *weight = (*weight - norm).exp();

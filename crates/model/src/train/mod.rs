@@ -171,14 +171,12 @@ impl TrainModel {
         Ok(Self { config: config.clone(), trainable, variables, entries, engine, shares: true, memory: u64::MAX })
     }
 
-    /// A model to train from scratch: matrices normal with deviation 0.02, those that write to the residual stream smaller by
-    /// √(2 · layers) (Radford et al. 2019), gains 1, biases 0.
+    /// A model to train from scratch, from [`random`] weights.
     ///
     /// # Errors
     /// When the type cannot be trained on.
     pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, Error> {
-        let tensors = start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)?;
-        Self::new(config, Weights { tensors }, Trainable::Full, seed)
+        Self::new(config, random(config, seed, dtype, device)?, Trainable::Full, seed)
     }
 
     /// Computes every sequence of a batch by itself if not `shares`: the same loss and gradients but for rounding, at the cost
@@ -320,6 +318,15 @@ impl TrainModel {
         let gradients = self.entries.iter().map(|entry| Ok((entry.name.clone(), entry.tensor(&sums)?)));
         Ok((loss, gradients.collect::<Result<_, Error>>()?))
     }
+}
+
+/// Weights to begin from: matrices normal with deviation 0.02, those that write to the residual stream smaller by √(2 · layers)
+/// (Radford et al. 2019), gains 1, biases 0.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Weights, Error> {
+    Ok(Weights { tensors: start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)? })
 }
 
 /// Moves the values of tensors to where the kernels look for them, one after the other.

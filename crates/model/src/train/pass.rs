@@ -20,7 +20,7 @@ const SHARDS: usize = 8;
 
 /// Rows of a pack, unless one sequence alone has more or a long beginning is shared: enough for full speed of the products, few
 /// enough for the cache.
-const PACK: usize = 1024;
+const PACK: usize = 512;
 
 /// Gradient elements over all shards, above which fewer shards are made.
 const GRADIENT_ELEMENTS: usize = 1 << 30;
