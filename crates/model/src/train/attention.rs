@@ -10,7 +10,7 @@ use super::vector::vectorised;
 /// Query rows that are taken at once: the block of scores (rows × keys) should stay in the second-level cache.
 const BLOCK: usize = 64;
 
-/// Where heads lie in a row of queries, keys and values.
+/// Where heads lie in a row of queries, keys and values, and what they see.
 #[derive(Clone, Copy)]
 pub(super) struct Heads {
     /// Query heads.
@@ -19,6 +19,10 @@ pub(super) struct Heads {
     pub keys: usize,
     /// Width of a head.
     pub width: usize,
+    /// Factor on scores; 1 / √width if none.
+    pub scale: Option<f64>,
+    /// Positions that a row sees, its own among them; all up to its own if none.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -44,8 +48,9 @@ impl Heads {
         group * shared..(group + 1) * shared
     }
 
-    fn scale<F: Float>(self) -> F {
-        F::ONE / F::from_f64(self.width as f64).sqrt()
+    /// Factor on scores.
+    pub fn scale<F: Float>(self) -> F {
+        self.scale.map_or_else(|| F::ONE / F::from_f64(self.width as f64).sqrt(), F::from_f64)
     }
 }
 
@@ -73,16 +78,24 @@ struct Block<'a> {
     start: usize,
     /// Query rows.
     count: usize,
-    /// Keys that the first query sees without its own.
+    /// Keys before the first query's own, without those that no query sees any more.
     first: usize,
+    /// Keys at the beginning of the path that no query sees any more.
+    past: usize,
+    /// Keys that a query sees at most.
+    window: usize,
     segment: &'a Segment,
 }
 
 impl<'a> Block<'a> {
-    fn all(segment: &'a Segment) -> impl Iterator<Item = Self> {
+    fn all(segment: &'a Segment, window: Option<usize>) -> impl Iterator<Item = Self> {
         let Span { start, len } = segment.own;
         let before: usize = segment.before.iter().map(|span| span.len).sum();
-        (0..len).step_by(BLOCK).map(move |at| Self { start: start + at, count: BLOCK.min(len - at), first: before + at, segment })
+        let window = window.unwrap_or(usize::MAX);
+        (0..len).step_by(BLOCK).map(move |at| {
+            let past = (before + at + 1).saturating_sub(window);
+            Self { start: start + at, count: BLOCK.min(len - at), first: before + at - past, past, window, segment }
+        })
     }
 
     /// Keys that any of its queries sees: the width of its scores.
@@ -95,10 +108,14 @@ impl<'a> Block<'a> {
         let start = self.segment.own.start;
         let own = Span { start, len: self.start + self.count - start };
         let spans = self.segment.before.iter().copied().chain([own]);
-        spans.scan(0, |column, span| {
-            *column += span.len;
-            Some((span, *column - span.len))
-        })
+        let spans = spans.scan((self.past, 0), |(past, column), span| {
+            let gone = span.len.min(*past);
+            let left = Span { start: span.start + gone, len: span.len - gone };
+            *past -= gone;
+            *column += left.len;
+            Some((left, *column - left.len))
+        });
+        spans.filter(|(span, _)| span.len > 0)
     }
 }
 
@@ -108,7 +125,7 @@ impl<'a> Block<'a> {
 /// The softmax of Vaswani et al. 2017, arXiv 1706.03762; what is kept follows Dao et al. 2022, arXiv 2205.14135.
 pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mixed: &mut [F], norms: &mut [F], wide: bool) {
     let (mut mixed, mut norms) = (mixed, norms);
-    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let blocks: Vec<_> = segments.iter().flat_map(|segment| Block::all(segment, heads.window)).collect();
     let mut tasks = Vec::with_capacity(blocks.len());
     // blocks follow one another as their rows do
     for block in &blocks {
@@ -140,7 +157,7 @@ fn attend_block<F: Float>(heads: Heads, block: &Block<'_>, qkv: &[F], mixed: &mu
             multiply(MatMut::strided(&mut scores[column..], count, span.len, seen), Old::Drop, heads.scale(), queries, keys.t());
         }
         let (mut logs, mut sums) = ([F::ZERO; BLOCK], [F::ZERO; BLOCK]);
-        softmax(scores, block.first, &mut logs[..count], &mut sums[..count]);
+        softmax(scores, block.first, block.window, &mut logs[..count], &mut sums[..count]);
         let target = &mut mixed[q..];
         for (span, column) in block.keys() {
             let old = if column == 0 { Old::Drop } else { Old::Add };
@@ -157,11 +174,13 @@ fn attend_block<F: Float>(heads: Heads, block: &Block<'_>, qkv: &[F], mixed: &mu
 }
 
 vectorised! {
-    /// Rows of scores become unscaled weights; row i sees `first + i + 1` of them, the others become zero.
-    fn softmax(scores: &mut [F], first: usize, norms: &mut [F], sums: &mut [F]) -> () {
+    /// Rows of scores become unscaled weights; row i sees the last `window` of the first `first + i + 1`, the others become zero.
+    fn softmax(scores: &mut [F], first: usize, window: usize, norms: &mut [F], sums: &mut [F]) -> () {
         let width = scores.len() / norms.len();
         for (i, row) in scores.chunks_exact_mut(width).enumerate() {
             let (seen, unseen) = row.split_at_mut(first + i + 1);
+            let (past, seen) = seen.split_at_mut(seen.len().saturating_sub(window));
+            past.fill(F::ZERO);
             let top = greatest(seen);
             sums[i] = exponentiate(seen, top);
             norms[i] = top + sums[i].ln();
@@ -187,7 +206,7 @@ const LISTS: usize = 4;
 /// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, block by block. `wide` takes groups of heads and
 /// lists of blocks side by side; the bits depend on `wide`, not on the threads.
 pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: Attended<'_, F>, dmixed: &[F], dqkv: &mut [F], wide: bool) {
-    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let blocks: Vec<_> = segments.iter().flat_map(|segment| Block::all(segment, heads.window)).collect();
     let lists = if wide { LISTS.min(blocks.len()) } else { 1 };
     let task = |i: usize| {
         let (group, list) = (i / lists, i % lists);
@@ -253,7 +272,7 @@ fn back_block<F: Float>(
             totals[i] = dot(&kept.mixed[at.clone()], &dmixed[at]);
             logs[i] = kept.norms[(start + i) * heads.queries + head];
         }
-        softmax_back(weights, slopes, block.first, &logs[..count], &totals);
+        softmax_back(weights, slopes, (block.first, block.window), &logs[..count], &totals);
         let mut add = |span: Span, place: usize, scale: F, a: Mat<'_, F>, b: Mat<'_, F>| {
             let target = &mut part[span.start * part_row + place * heads.width..];
             multiply(MatMut::strided(target, span.len, heads.width, part_row), Old::Add, scale, a, b);
@@ -271,11 +290,16 @@ fn back_block<F: Float>(
 vectorised! {
     /// Scores become weights, and gradients of weights become gradients of scores: w · (dw - Σ dw·w), where the sum over
     /// keys (`totals`) equals the product of the row's result with its gradient.
-    fn softmax_back(weights: &mut [F], slopes: &mut [F], first: usize, norms: &[F], totals: &[F]) -> () {
+    fn softmax_back(weights: &mut [F], slopes: &mut [F], seen: (usize, usize), norms: &[F], totals: &[F]) -> () {
+        let (first, window) = seen;
         let width = weights.len() / norms.len();
         for (i, (weights, slopes)) in weights.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)).enumerate() {
             let (seen, unseen) = weights.split_at_mut(first + i + 1);
             let (slopes, unseen_slopes) = slopes.split_at_mut(first + i + 1);
+            let gone = seen.len().saturating_sub(window);
+            let ((past, seen), (past_slopes, slopes)) = (seen.split_at_mut(gone), slopes.split_at_mut(gone));
+            past.fill(F::ZERO);
+            past_slopes.fill(F::ZERO);
             let (norm, total) = (norms[i], totals[i]);
             for (weight, slope) in seen.iter_mut().zip(slopes) {
                 *weight = (*weight - norm).exp();
@@ -294,7 +318,15 @@ mod tests {
 
     #[test]
     fn attention_agrees_with_finite_differences_over_blocks_and_branches() {
-        let heads = Heads { queries: 4, keys: 2, width: 2 };
+        let heads = Heads { queries: 4, keys: 2, width: 2, scale: None, window: None };
+        check(heads);
+        // a window that is wider than a block, one within it, one row
+        for window in [66, 3, 1] {
+            check(Heads { window: Some(window), scale: Some(0.3), ..heads });
+        }
+    }
+
+    fn check(heads: Heads) {
         let span = |start, len| Span { start, len };
         // the third branch leaves the first after two rows and then the second after one
         let segments = [
@@ -319,9 +351,22 @@ mod tests {
         let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
         let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
         attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms, true);
+        // and a row what the definition says
+        let slow = |row: usize, column: usize| {
+            let (q, k, v) = heads.columns(column / heads.width);
+            let from = heads.window.map_or(0, |window| (row + 1).saturating_sub(window));
+            let value = |row: usize, column: usize| alone[row * heads.row() + column];
+            let weight = |key: usize| {
+                let dot: f64 = (0..heads.width).map(|i| value(row, q + i) * value(key, k + i)).sum();
+                (dot * heads.scale::<f64>()).exp()
+            };
+            let sum: f64 = (from..=row).map(weight).sum();
+            (from..=row).map(|key| weight(key) / sum * value(key, v + column % heads.width)).sum::<f64>()
+        };
         for (row, at) in path.iter().enumerate() {
             for column in 0..heads.mixed() {
                 assert!((single[row * heads.mixed() + column] - mixed[at * heads.mixed() + column]).abs() < 1e-14);
+                assert!((single[row * heads.mixed() + column] - slow(row, column)).abs() < 1e-13);
             }
         }
     }

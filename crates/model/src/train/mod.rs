@@ -1,10 +1,11 @@
-//! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for the Llama family.
+//! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for every family that is read.
 //!
 //! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, what
 //! sequences have in common is computed once, no
 //! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Weights that lie on another
 //! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
 mod attention;
+mod branch;
 #[cfg(test)]
 mod differences;
 pub(crate) mod float; // shared with the forward-only decoder, as are `kernels` and `matmul`
@@ -37,7 +38,8 @@ pub use work::Work;
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Trainable {
-    /// Low-rank additions `alpha / rank · B A` to all seven linears of every layer (Hu et al. 2021, arXiv 2106.09685).
+    /// Low-rank additions `alpha / rank · B A` to all linears of every layer, as the files hold them (Hu et al. 2021, arXiv
+    /// 2106.09685).
     Lora {
         /// Rank of each addition, at least 1.
         rank: usize,
@@ -212,11 +214,19 @@ impl TrainModel {
     /// When a sequence is malformed; the error says which.
     pub fn loss_and_gradients(&self, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
         layout::check(batch, self.config.vocab_size)?;
-        match &self.engine {
+        let run = |batch: &[Sequence]| match &self.engine {
             Engine::F32(frozen, rooms) => self.gradients(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.gradients(frozen, rooms, batch),
-            Engine::Tensors => Ok(self.tensors().loss_and_gradients(batch)?),
+            Engine::Tensors => Ok(self.tensors()?.loss_and_gradients(batch)?),
+        };
+        let Some((short, long)) = self.parted(batch) else { return run(batch) };
+        let ((mut loss, mut sums), (other, parts)) = (run(&short)?, run(&long)?);
+        loss += other;
+        for (name, part) in parts {
+            let sum = (&sums[&name] + part)?;
+            sums.insert(name, sum);
         }
+        Ok((loss, sums))
     }
 
     /// Loss of a batch alone, a third of the work.
@@ -225,11 +235,23 @@ impl TrainModel {
     /// As [`TrainModel::loss_and_gradients`].
     pub fn loss(&self, batch: &[Sequence]) -> Result<Loss, Error> {
         layout::check(batch, self.config.vocab_size)?;
-        match &self.engine {
+        let run = |batch: &[Sequence]| match &self.engine {
             Engine::F32(frozen, rooms) => self.forward(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.forward(frozen, rooms, batch),
-            Engine::Tensors => Ok(self.tensors().loss(batch)?),
-        }
+            Engine::Tensors => Ok(self.tensors()?.loss(batch)?),
+        };
+        let Some((short, long)) = self.parted(batch) else { return run(batch) };
+        let mut loss = run(&short)?;
+        loss += run(&long)?;
+        Ok(loss)
+    }
+
+    /// The sequences of a batch that a long rope turns by its short factors and those that it turns by the long ones, if there are
+    /// both: they have no row in common, however alike they begin.
+    fn parted(&self, batch: &[Sequence]) -> Option<(Vec<Sequence>, Vec<Sequence>)> {
+        let switch = self.config.rope_switch()?;
+        let (short, long): (Vec<_>, Vec<_>) = batch.iter().cloned().partition(|sequence| sequence.tokens.len() <= switch);
+        (!short.is_empty() && !long.is_empty()).then_some((short, long))
     }
 
     /// The whole model's weights by their Hugging Face names, adapters merged in (W + α / rank · B A).
@@ -268,8 +290,8 @@ impl TrainModel {
         Ok(decoder)
     }
 
-    fn tensors(&self) -> tensors::Pass<'_> {
-        tensors::Pass::new(&self.config, &self.base.tensors, &self.variables, self.adapter().1)
+    fn tensors(&self) -> Result<tensors::Pass<'_>, Error> {
+        Ok(tensors::Pass::new(&self.config, &self.base.tensors, &self.variables, self.adapter().1)?)
     }
 
     fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {
@@ -292,6 +314,7 @@ fn longest(batch: &[Sequence]) -> usize {
 
 fn load<'a, F: Float>(config: &Config, entries: &[Entry], tensor: impl Fn(&str) -> &'a Tensor) -> Result<Decoder<F>, Error> {
     let mut decoder = Decoder::empty(config.num_hidden_layers);
+    decoder.layers.iter_mut().zip(&config.layers).for_each(|(layer, look)| layer.look = *look);
     entries.iter().try_for_each(|entry| entry.load(&mut decoder, tensor(&entry.name)))?;
     Ok(decoder)
 }
