@@ -172,6 +172,9 @@ fn ropes(raw: &Raw, family: &Family, head_dim: usize) -> Result<Vec<Rope>, Error
     if !family.sandwich {
         return Ok(vec![reading.rope(scaling.or(parameters))?]);
     }
+    if scaling.is_some() && parameters.is_some() {
+        return refuse("rope_scaling", &"set", "either this or `rope_parameters`");
+    }
     let local = Reading { theta: raw.rope_local_base_freq.unwrap_or(10_000.0), ..reading };
     Ok(vec![reading.rope(scaling.or(of_kind(FULL)))?, local.rope(of_kind(SLIDING))?])
 }

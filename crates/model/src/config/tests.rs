@@ -178,6 +178,8 @@ fn what_would_be_computed_wrongly_is_refused_by_its_key() {
         let found = refusal(&text(family, json!({ key: value })));
         assert!(found.contains(&format!("`{key}` = ")), "{family}, {key}: {found}");
     }
+    let both = json!({"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": {"full_attention": {"rope_theta": 9.0}}});
+    assert!(refusal(&text("gemma3_text", both)).contains("`rope_scaling` = `set`"));
     assert!(refusal(&text("phi3", json!({"rope_scaling": short}))).contains("1 factors for 4 pairs"));
     assert_eq!(refusal(&text("phi3", json!({"rope_scaling": long}))), "");
 }
