@@ -81,7 +81,7 @@ impl Decoder {
             }
             answer
         };
-        prompts.iter().zip(answers).map(finish).collect()
+        prompts.par_iter().zip(answers).map(finish).collect()
     }
 
     /// Continues prompts that are all turned alike, to `context` tokens at most.

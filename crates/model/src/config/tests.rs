@@ -131,6 +131,7 @@ fn other_families_and_variants_are_refused_by_name() {
     for family in ["nemotron_h", "falcon_h1", "lfm2", "gemma3", "qwen3_moe"] {
         let text = format!(r#"{{"model_type": "{family}", "n_layer": 1}}"#);
         assert!(refusal(&text).starts_with(&format!("`{family}` cannot be loaded or trained here")), "{}", refusal(&text));
+        assert!(pairs().iter().all(|(ours, ..)| refusal(&text).contains(&format!("`{ours}`"))), "it names all that can be");
     }
     assert!(refusal(&SMALL.replace("llama3", "yarn")).contains("`rope_scaling` = `yarn`"));
     assert!(refusal(&SMALL.replace("\"rms_norm_eps\": 1e-5, ", "")).contains("rms_norm_eps"));

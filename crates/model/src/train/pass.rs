@@ -225,7 +225,8 @@ mod tests {
     }
 
     fn again(family: &str) {
-        let text = r#"{"model_type": "FAMILY", "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 8, "vocab_size": 30, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 4,
+        let text = r#"{"model_type": "FAMILY", "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 8,
+            "vocab_size": 30, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 4,
             "num_attention_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}"#;
         let config = Config::from_json(text.replace("FAMILY", family).as_bytes(), "test").expect("a good configuration");
         let model = TrainModel::random(&config, 1, DType::F32, &Device::Cpu).expect("a small model");
