@@ -86,7 +86,7 @@ impl Finetune {
         }
         let (train, validation) = self.set_apart(kept);
         let arrange = |examples| {
-            let examples = if self.merges() { merge::all(examples) } else { examples };
+            let examples = if self.merges() { merge::all(examples, config.rope_switch()) } else { examples };
             if self.shuffle { spread(examples, self.seed) } else { examples }
         };
         let (train, validation) = (arrange(train), arrange(validation));

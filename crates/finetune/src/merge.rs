@@ -1,5 +1,6 @@
 //! Work saved without changing what is learnt: equal examples become one, and an example that is the beginning of
-//! another becomes part of it. Exact, since attention is causal: a token's loss depends on what stands before it alone.
+//! another becomes part of it. Exact, since attention is causal: a token's loss depends on what stands before it alone, unless a long
+//! rope turns it otherwise in a longer sequence.
 use std::collections::BTreeMap;
 
 use crate::Sequence;
@@ -8,9 +9,9 @@ use crate::examples::Example;
 /// Most that one example counts, however often it occurs.
 const CAP: f32 = 8.0;
 
-/// Both savings.
-pub(crate) fn all(examples: Vec<Example>) -> Vec<Example> {
-    turns(duplicates(examples))
+/// Both savings. Sequences of more than `switch` tokens are computed otherwise than shorter ones, if there is such a number.
+pub(crate) fn all(examples: Vec<Example>, switch: Option<usize>) -> Vec<Example> {
+    turns(duplicates(examples), switch.unwrap_or(usize::MAX))
 }
 
 /// Equal sequences become one that counts the square root of their number (eight at most): what is frequent is
@@ -41,7 +42,7 @@ fn duplicates(examples: Vec<Example>) -> Vec<Example> {
 
 /// The calls of one conversation repeat what came before: where the whole of one call is the beginning of another
 /// with the same weight, its answer is learnt there. 3 to 10 times fewer tokens on logs of agents.
-fn turns(mut examples: Vec<Example>) -> Vec<Example> {
+fn turns(mut examples: Vec<Example>, switch: usize) -> Vec<Example> {
     // read with its last target, whatever begins with a sequence then stands right behind it
     examples.sort_by_cached_key(|example| {
         let Sequence { tokens, targets, .. } = &example.sequence;
@@ -49,7 +50,7 @@ fn turns(mut examples: Vec<Example>) -> Vec<Example> {
     });
     let mut kept: Vec<Example> = Vec::new();
     for mut example in examples {
-        while let Some(shorter) = kept.pop_if(|shorter| begins(shorter, &example)) {
+        while let Some(shorter) = kept.pop_if(|shorter| begins(shorter, &example, switch)) {
             for (target, earlier) in example.sequence.targets.iter_mut().zip(&shorter.sequence.targets) {
                 *target = target.or(*earlier);
             }
@@ -62,12 +63,13 @@ fn turns(mut examples: Vec<Example>) -> Vec<Example> {
     kept
 }
 
-/// Whether all of `shorter`, its last target included, is read by `longer`, which has no loss there yet.
+/// Whether all of `shorter`, its last target included, is read by `longer`, which has no loss there yet, and computed alike.
 #[expect(clippy::float_cmp, reason = "weights of equal counts are computed alike")]
-fn begins(shorter: &Example, longer: &Example) -> bool {
+fn begins(shorter: &Example, longer: &Example, switch: usize) -> bool {
     let (short, long) = (&shorter.sequence, &longer.sequence);
     let end = short.targets.last().copied().flatten();
     short.weight == long.weight
+        && (short.tokens.len() <= switch) == (long.tokens.len() <= switch)
         && long.tokens.starts_with(&short.tokens)
         && long.tokens.get(short.tokens.len()).copied() == end
         && long.targets.iter().zip(&short.targets).all(|(long, short)| long.is_none() || short.is_none())
@@ -88,16 +90,20 @@ mod tests {
 
     #[test]
     fn equal_examples_count_the_root_of_their_number() {
-        let merged = all(vec![example(&[1, 2, 3], 2); 9]);
+        let merged = all(vec![example(&[1, 2, 3], 2); 9], None);
         assert_eq!((merged.len(), merged[0].calls, merged[0].answers), (1, 9, 1));
         assert!((merged[0].sequence.weight - 3.0).abs() < 1e-6);
-        let capped = all(vec![example(&[1, 2, 3], 2); 1_000]);
+        let capped = all(vec![example(&[1, 2, 3], 2); 1_000], None);
         assert!((capped[0].sequence.weight - 8.0).abs() < 1e-6);
     }
 
     #[test]
     fn turns_of_one_conversation_become_one_sequence() {
-        let merged = all(vec![example(&[1, 2, 3, 4, 5, 6], 5), example(&[1, 2, 3], 2), example(&[1, 2, 9], 2), example(&[7, 8], 1)]);
+        let turns = vec![example(&[1, 2, 3, 4, 5, 6], 5), example(&[1, 2, 3], 2), example(&[1, 2, 9], 2), example(&[7, 8], 1)];
+        for (switch, count) in [(1, 3), (2, 4), (4, 4), (5, 3)] {
+            assert_eq!(all(turns.clone(), Some(switch)).len(), count, "beyond {switch} tokens nothing is the same");
+        }
+        let merged = all(turns, None);
         assert_eq!(merged.len(), 3, "the answer 9 branches off and stays alone");
         let long = merged.iter().find(|e| e.sequence.tokens.len() == 5).expect("the longest is kept");
         assert_eq!(long.sequence.targets, [None, Some(3), None, None, Some(6)]);

@@ -30,22 +30,26 @@ impl Path {
 
     /// The first `length` slots.
     pub fn prefix(&self, length: usize) -> Self {
-        Self(self.ranges(length).collect())
+        Self(self.ranges(0, length).collect())
     }
 
     /// Slot of the token at `position`.
     pub fn slot(&self, position: usize) -> Option<usize> {
-        self.ranges(position + 1).last().map(|range| range.end - 1)
+        self.ranges(position, position + 1).last().map(|range| range.start)
     }
 
+    /// Slots of the tokens from position `from` on, up to position `to`.
     #[inline(always)]
-    fn ranges(&self, length: usize) -> impl Iterator<Item = Range<usize>> + '_ {
-        let mut left = length;
-        self.0.iter().map_while(move |range| {
+    fn ranges(&self, from: usize, to: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+        let (mut skip, mut left) = (from, to);
+        let ranges = self.0.iter().map_while(move |range| {
             let take = range.len().min(left);
+            let skipped = take.min(skip);
             left -= take;
-            (take > 0).then(|| range.start..range.start + take)
-        })
+            skip -= skipped;
+            (take > 0).then(|| range.start + skipped..range.start + take)
+        });
+        ranges.filter(|range| !range.is_empty())
     }
 }
 
@@ -53,6 +57,8 @@ impl Path {
 pub(crate) struct Cache {
     heads: usize,
     width: usize,
+    /// Factor on scores.
+    scale: f32,
     /// Lanes that the values of a head take.
     columns: usize,
     blocks: usize,
@@ -67,22 +73,44 @@ struct Plane {
     values: Vec<Lanes>,
 }
 
-/// A query row: which path it reads and how far.
+/// A query row: which path it reads, and which part of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
-    pub path: &'a Path,
-    /// Keys it sees, its own among them.
-    pub length: usize,
+    path: &'a Path,
+    /// First position it sees.
+    from: usize,
+    /// Its own position and one.
+    to: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The row at `position` of a path, which sees as many positions as `window` says, its own among them, or all.
+    pub fn new(path: &'a Path, position: usize, window: Option<usize>) -> Self {
+        let to = position + 1;
+        Self { path, from: window.map_or(0, |window| to.saturating_sub(window)), to }
+    }
+
+    /// Keys it sees.
+    const fn length(&self) -> usize {
+        self.to - self.from
+    }
+
+    #[inline(always)]
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.path.ranges(self.from, self.to)
+    }
 }
 
 impl Cache {
     /// Room for `slots` tokens.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "all is computed in f32; a width is a small number")]
     pub fn new(config: &Config, slots: usize) -> Self {
         let (heads, width) = (config.num_key_value_heads, config.head_dim);
         let (columns, blocks) = (width.div_ceil(LANES), slots.div_ceil(LANES));
         let lanes = |count| vec![Lanes::default(); count];
         let plane = || Plane { keys: lanes(heads * blocks * width), values: lanes(heads * blocks * LANES * columns) };
-        Self { heads, width, columns, blocks, layers: (0..config.num_hidden_layers).map(|_| plane()).collect() }
+        let scale = config.attention_scale.map_or_else(|| (width as f32).sqrt().recip(), |scale| scale as f32);
+        Self { heads, width, scale, columns, blocks, layers: (0..config.num_hidden_layers).map(|_| plane()).collect() }
     }
 
     /// Bytes that one slot takes.
@@ -110,7 +138,7 @@ impl Cache {
     /// 2023, arXiv 2305.13245). Row `i` of `queries` begins at `i * stride` and holds the query heads side by side; `mixed` gets as
     /// many rows of `groups · heads · width`.
     pub fn attend(&self, layer: usize, readers: &[Reader<'_>], queries: &[f32], stride: usize, groups: usize, mixed: &mut [f32]) {
-        let longest = readers.iter().map(|reader| reader.length).max().unwrap_or_default();
+        let longest = readers.iter().map(Reader::length).max().unwrap_or_default();
         let mut room = Room {
             scores: vec![0.0; HEADS * longest],
             room: longest,
@@ -171,7 +199,7 @@ impl Kernel<(&Work<'_>, &[Reader<'_>], (&[f32], usize), &mut [f32], &mut Room)> 
 /// Attention of `R` query heads of one row over one key head.
 #[inline(always)]
 fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, queries: &[f32], out: &mut [f32], room: &mut Room) {
-    let (width, length) = (work.cache.width, reader.length);
+    let (width, length) = (work.cache.width, reader.length());
     score::<R>(work, head, reader, queries, room);
     let mut inverse = [0.0; R];
     for (r, inverse) in inverse.iter_mut().enumerate() {
@@ -200,13 +228,11 @@ fn add(sums: &mut Lanes, x: f32, lanes: &Lanes) {
 
 /// Scores of `R` queries against the keys of the path. Each score is one chain of additions, whatever block its key lies in.
 #[inline(always)]
-#[expect(clippy::cast_precision_loss, reason = "the width of a head is a small number")]
 fn score<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, queries: &[f32], room: &mut Room) {
-    let width = work.cache.width;
-    let scale = (width as f32).sqrt().recip();
+    let (width, scale) = (work.cache.width, work.cache.scale);
     let queries: [&[f32]; R] = std::array::from_fn(|r| &queries[r * width..][..width]);
     let mut done = 0;
-    for range in reader.path.ranges(reader.length) {
+    for range in reader.ranges() {
         for block in range.start / LANES..range.end.div_ceil(LANES) {
             let keys = &work.plane.keys[(head * work.cache.blocks + block) * width..][..width];
             let mut sums = [Lanes::default(); R];
@@ -237,7 +263,7 @@ fn mix<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, room: 
     for column in 0..columns {
         let mut sums = [Lanes::default(); R];
         let mut done = 0;
-        for range in reader.path.ranges(reader.length) {
+        for range in reader.ranges() {
             let first = (head * work.cache.blocks * LANES + range.start) * columns;
             let values = work.plane.values[first..][..range.len() * columns].iter().skip(column).step_by(columns);
             let weights: [&[f32]; R] = std::array::from_fn(|r| &room.scores[r * room.room + done..][..range.len()]);
@@ -270,7 +296,7 @@ mod tests {
         assert_eq!((path.slot(4), path.slot(5), path.slot(7)), (Some(4), Some(9), Some(11)));
     }
 
-    /// Attention by its definition in f64 against scattered slots, for every group size.
+    /// Attention by its definition in f64 against scattered slots, for every group size, with and without a window.
     #[test]
     fn attention_over_a_scattered_path_is_attention() {
         let text = r#"{"model_type": "llama", "vocab_size": 1, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
@@ -285,13 +311,14 @@ mod tests {
         let mut path = Path::default();
         [3..20, 40..41, 62..110].into_iter().for_each(|range| path.push(range));
         let length = 60;
-        for groups in 1..=5 {
+        for (groups, window) in [(1, None), (2, Some(200)), (3, Some(45)), (4, Some(3)), (5, None)] {
             let queries: Vec<f32> = (0..groups * 12).map(|i| number(i + 5)).collect();
             let mut mixed = vec![0.0; groups * 12];
-            cache.attend(0, &[Reader { path: &path, length }], &queries, groups * 12, groups, &mut mixed);
+            cache.attend(0, &[Reader::new(&path, length - 1, window)], &queries, groups * 12, groups, &mut mixed);
+            let first = window.map_or(0, |window| length.saturating_sub(window));
             for head in 0..2 * groups {
                 let key = head / groups;
-                let slots: Vec<_> = (0..length).filter_map(|position| path.slot(position)).collect();
+                let slots: Vec<_> = (first..length).filter_map(|position| path.slot(position)).collect();
                 let score = |slot: &usize| {
                     let dot: f64 = (0..6).map(|d| f64::from(queries[head * 6 + d]) * f64::from(rows[*slot][key * 6 + d])).sum();
                     (dot / 6_f64.sqrt()).exp()

@@ -5,7 +5,8 @@
 use candle_core::{DType, Device};
 
 use crate::cache::{Cache, Path, Reader};
-use crate::train::kernels::{Rotations, add_bias, rms_norm, swiglu};
+use crate::names::{Fused, Norm, Widths, biased, norms};
+use crate::train::kernels::{Rotations, add, add_bias, gate, norm_heads, rms_norm, scale};
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
 use crate::{Config, Error, Weights};
 
@@ -16,6 +17,8 @@ struct Linear {
     bias: Vec<f32>,
     inputs: usize,
     outputs: usize,
+    /// Factor on the outputs.
+    factor: f32,
 }
 
 impl Linear {
@@ -36,19 +39,25 @@ impl Linear {
             }
             first += part;
         }
-        Ok(Self { weight, bias: biases, inputs, outputs })
+        Ok(Self { weight, bias: biases, inputs, outputs, factor: 1.0 })
     }
 
-    /// `out = x · weight + bias`, added to what `out` holds where `old` says so.
+    /// The same with a factor on the outputs.
+    #[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
+    fn times(self, factor: f64) -> Self {
+        Self { factor: factor as f32, ..self }
+    }
+
+    /// `out = factor · (x · weight + bias)`, added to what `out` holds where `old` says so.
     fn apply(&self, x: &[f32], out: &mut [f32], old: Old) {
         let rows = x.len() / self.inputs;
         if rows == 0 {
             return;
         }
         let weight = Mat::new(&self.weight, self.inputs, self.outputs);
-        multiply(MatMut::new(out, rows, self.outputs), old, 1.0, Mat::new(x, rows, self.inputs), weight);
+        multiply(MatMut::new(out, rows, self.outputs), old, self.factor, Mat::new(x, rows, self.inputs), weight);
         if !self.bias.is_empty() {
-            add_bias(out, &self.bias);
+            add_bias(out, &self.bias, self.factor);
         }
     }
 }
@@ -62,34 +71,53 @@ fn values(weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>, Er
 struct Layer {
     norm_in: Vec<f32>,
     qkv: Linear,
+    /// Gains of the norms of heads, or empty; so are those of branches.
+    head_norms: [Vec<f32>; 2],
     out: Linear,
+    norm_out: Vec<f32>,
     norm_mid: Vec<f32>,
     gate_up: Linear,
     down: Linear,
+    norm_down: Vec<f32>,
 }
 
 impl Layer {
     fn take(config: &Config, weights: &Weights, index: usize) -> Result<Self, Error> {
         let name = |part: &str| format!("model.layers.{index}.{part}");
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let (mixed, keys) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-        let linear = |parts: &[(&str, usize)], inputs, bias| {
-            let parts: Vec<_> = parts.iter().map(|(part, outputs)| (name(part), *outputs)).collect();
-            Linear::take(weights, &parts, inputs, bias)
+        let widths = Widths::of(config);
+        let linear = |fused| {
+            let parts = widths.parts(fused).iter().zip(widths.outputs(fused).0);
+            let parts: Vec<_> = parts.map(|(part, outputs)| (name(part), outputs)).collect();
+            Linear::take(weights, &parts, widths.inputs(fused), biased(config, fused))
         };
-        let qkv = [("self_attn.q_proj", mixed), ("self_attn.k_proj", keys), ("self_attn.v_proj", keys)];
+        let norms = norms(config);
+        let norm = |norm: Norm| match norms.iter().find(|(found, ..)| *found == norm) {
+            Some((_, part, width)) => gain(config, weights, &name(part), *width),
+            None => Ok(Vec::new()),
+        };
         Ok(Self {
-            norm_in: values(weights, &name("input_layernorm.weight"), &[hidden])?,
-            qkv: linear(&qkv, hidden, config.attention_bias)?,
-            out: linear(&[("self_attn.o_proj", hidden)], mixed, config.attention_bias)?,
-            norm_mid: values(weights, &name("post_attention_layernorm.weight"), &[hidden])?,
-            gate_up: linear(&[("mlp.gate_proj", inner), ("mlp.up_proj", inner)], hidden, false)?,
-            down: linear(&[("mlp.down_proj", hidden)], inner, false)?,
+            norm_in: norm(Norm::In)?,
+            qkv: linear(Fused::Qkv)?,
+            head_norms: [norm(Norm::Query)?, norm(Norm::Key)?],
+            out: linear(Fused::Out)?.times(config.residual_multiplier),
+            norm_out: norm(Norm::Out)?,
+            norm_mid: norm(Norm::Mid)?,
+            gate_up: linear(Fused::GateUp)?,
+            down: linear(Fused::Down)?.times(config.residual_multiplier),
+            norm_down: norm(Norm::Down)?,
         })
     }
 }
 
-/// A Llama decoder with its weights laid out for speed.
+/// Gain of the norm `name`, all of it: what is stored and the offset.
+#[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
+fn gain(config: &Config, weights: &Weights, name: &str, width: usize) -> Result<Vec<f32>, Error> {
+    let mut gain = values(weights, &format!("{name}.weight"), &[width])?;
+    gain.iter_mut().for_each(|gain| *gain += config.gain_offset as f32);
+    Ok(gain)
+}
+
+/// A decoder with its weights laid out for speed.
 pub struct Decoder {
     config: Config,
     /// (vocabulary, hidden)
@@ -146,8 +174,9 @@ impl Decoder {
             config: config.clone(),
             embed,
             layers: layers.collect::<Result<_, _>>()?,
-            norm: values(weights, "model.norm.weight", &[config.hidden_size])?,
-            head: Linear::take(weights, &[(head.to_owned(), config.vocab_size)], config.hidden_size, false)?,
+            norm: gain(config, weights, "model.norm", config.hidden_size)?,
+            head: Linear::take(weights, &[(head.to_owned(), config.vocab_size)], config.hidden_size, false)?
+                .times(config.logits_divisor.recip()),
         })
     }
 
@@ -167,7 +196,7 @@ impl Decoder {
         path.push(0..tokens.len());
         let rows = tokens.iter().enumerate().map(|(position, &token)| Row { token, position, path: &path, wanted: true });
         let rows: Vec<_> = rows.collect();
-        let turns = self.rotations(tokens.len());
+        let turns = self.rotations(tokens.len(), tokens.len());
         let (mut cache, mut scratch, mut last) = (Cache::new(&self.config, tokens.len()), Scratch::default(), Vec::new());
         self.read(&rows, &turns, &mut cache, &mut scratch, &mut last);
         Ok(self.head(&last))
@@ -181,20 +210,22 @@ impl Decoder {
         }
     }
 
-    /// Rotary tables for positions below `length`.
-    pub(crate) fn rotations(&self, length: usize) -> Rotations<f32> {
-        Rotations::new(&self.config.inverse_frequencies(), length)
+    /// Rotary tables for positions below `length`, as sequences of `whole` tokens are turned.
+    pub(crate) fn rotations(&self, length: usize, whole: usize) -> Vec<Rotations<f32>> {
+        Rotations::of(&self.config, length, whole)
     }
 
     /// Reads rows into the cache. Tokens that a row looks back on are in the cache already, or stand before it among the rows.
     /// Appends the normed last hidden state of each wanted row to `last`.
-    pub(crate) fn read(&self, rows: &[Row<'_>], turns: &Rotations<f32>, cache: &mut Cache, scratch: &mut Scratch, last: &mut Vec<f32>) {
+    pub(crate) fn read(&self, rows: &[Row<'_>], turns: &[Rotations<f32>], cache: &mut Cache, scratch: &mut Scratch, last: &mut Vec<f32>) {
         let hidden = self.config.hidden_size;
         let mut x = std::mem::take(&mut scratch.x);
         x.clear();
         for row in rows {
             x.extend_from_slice(&self.embed[row.token as usize * hidden..][..hidden]);
         }
+        #[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
+        scale(&mut x, self.config.embedding_multiplier as f32);
         let mut pass = Pass { decoder: self, rows, turns, cache, scratch };
         for index in 0..self.layers.len() {
             pass.attend(index, &mut x);
@@ -205,6 +236,17 @@ impl Decoder {
         let inverse = part(&mut scratch.inverse, x.len() / hidden);
         rms_norm(&x, &self.norm, self.epsilon(), &mut last[start..], inverse);
         scratch.x = x;
+    }
+
+    /// Adds what a branch made, `linear` of `y`, to the residual stream `x`, normed first where there is a gain.
+    fn join(&self, linear: &Linear, gain: &[f32], y: &[f32], x: &mut [f32], [branch, normed, inverse]: [&mut Vec<f32>; 3]) {
+        if gain.is_empty() {
+            return linear.apply(y, x, Old::Add);
+        }
+        let (branch, normed) = (part(branch, x.len()), part(normed, x.len()));
+        linear.apply(y, branch, Old::Drop);
+        rms_norm(branch, gain, self.epsilon(), normed, part(inverse, x.len() / self.config.hidden_size));
+        add(x, normed);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the constant is used in f32, as the weights are")]
@@ -224,7 +266,7 @@ impl Decoder {
 struct Pass<'a> {
     decoder: &'a Decoder,
     rows: &'a [Row<'a>],
-    turns: &'a Rotations<f32>,
+    turns: &'a [Rotations<f32>],
     cache: &'a mut Cache,
     scratch: &'a mut Scratch,
 }
@@ -233,18 +275,26 @@ impl Pass<'_> {
     /// The attention half of a layer over the rows in `x`. In the last layer only the wanted rows stay in `x` once the keys and values
     /// of all are stored: nothing looks back on the others' hidden states any more.
     fn attend(&mut self, index: usize, x: &mut Vec<f32>) {
-        let (decoder, Scratch { normed, inverse, wide, narrow, .. }) = (self.decoder, &mut *self.scratch);
+        let (decoder, Scratch { normed: normed_rows, inverse, wide, narrow, .. }) = (self.decoder, &mut *self.scratch);
         let (config, layer) = (&decoder.config, &decoder.layers[index]);
         let (hidden, count, stride) = (config.hidden_size, self.rows.len(), layer.qkv.outputs);
         let (query_heads, key_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (mixed, keys) = (query_heads * config.head_dim, key_heads * config.head_dim);
 
-        let normed = part(normed, count * hidden);
+        let normed = part(normed_rows, count * hidden);
         rms_norm(x, &layer.norm_in, decoder.epsilon(), normed, part(inverse, count));
         let qkv = part(wide, count * stride);
         layer.qkv.apply(normed, qkv, Old::Drop);
-        let positions: Vec<_> = self.rows.iter().map(|row| row.position).collect();
-        self.turns.turn(qkv, stride, query_heads + key_heads, &positions, false);
+        let [query, key] = &layer.head_norms;
+        if !query.is_empty() {
+            let (raw, inverse) = (part(narrow, count * (mixed + keys)), part(inverse, count * (query_heads + key_heads)));
+            norm_heads(qkv, stride, [query_heads, key_heads], [query, key], decoder.epsilon(), raw, inverse);
+        }
+        let look = config.layers[index];
+        if let Some(rope) = look.rope {
+            let positions: Vec<_> = self.rows.iter().map(|row| row.position).collect();
+            self.turns[rope].turn(qkv, stride, query_heads + key_heads, &positions, false);
+        }
         for (row, qkv) in self.rows.iter().zip(qkv.chunks_exact(stride)) {
             let slot = row.path.slot(row.position).expect("a row lies on its own path");
             self.cache.write(index, slot, &qkv[mixed..mixed + keys], &qkv[mixed + keys..]);
@@ -257,24 +307,24 @@ impl Pass<'_> {
             qkv.copy_within(from * stride..(from + 1) * stride, to * stride);
         }
         x.truncate(kept.len() * hidden);
-        let reader = |&i: &usize| Reader { path: self.rows[i].path, length: self.rows[i].position + 1 };
+        let reader = |&i: &usize| Reader::new(self.rows[i].path, self.rows[i].position, look.window);
         let readers: Vec<_> = kept.iter().map(reader).collect();
         let attended = part(narrow, readers.len() * mixed);
         self.cache.attend(index, &readers, qkv, stride, query_heads / key_heads, attended);
-        layer.out.apply(attended, x, Old::Add);
+        decoder.join(&layer.out, &layer.norm_out, attended, x, [wide, normed_rows, inverse]);
     }
 
     /// The feed-forward half of a layer over the rows in `x`.
     fn feed(&mut self, layer: &Layer, x: &mut [f32]) {
-        let Scratch { normed, inverse, wide, narrow, .. } = &mut *self.scratch;
-        let (hidden, inner) = (self.decoder.config.hidden_size, self.decoder.config.intermediate_size);
+        let (decoder, Scratch { normed: normed_rows, inverse, wide, narrow, .. }) = (self.decoder, &mut *self.scratch);
+        let (hidden, inner) = (decoder.config.hidden_size, decoder.config.intermediate_size);
         let count = x.len() / hidden;
-        let normed = part(normed, count * hidden);
-        rms_norm(x, &layer.norm_mid, self.decoder.epsilon(), normed, part(inverse, count));
+        let normed = part(normed_rows, count * hidden);
+        rms_norm(x, &layer.norm_mid, decoder.epsilon(), normed, part(inverse, count));
         let gate_up = part(wide, count * 2 * inner);
         layer.gate_up.apply(normed, gate_up, Old::Drop);
         let gated = part(narrow, count * inner);
-        swiglu(gate_up, inner, gated);
-        layer.down.apply(gated, x, Old::Add);
+        gate(decoder.config.activation, gate_up, inner, gated);
+        decoder.join(&layer.down, &layer.norm_down, gated, x, [wide, normed_rows, inverse]);
     }
 }

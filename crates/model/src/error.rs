@@ -24,7 +24,10 @@ pub enum Error {
         cause: String,
     },
     /// A model family that this crate does not know.
-    #[error("`{found}` cannot be loaded yet: only the Llama family (Llama, SmolLM2 and kin, `model_type` = `llama`) can")]
+    #[error(
+        "`{found}` cannot be loaded or trained here: of the values of `model_type` only `llama`, `mistral`, `qwen2`, `qwen3`, \
+         `smollm3`, `phi3`, `granite` and `gemma3_text` can; other models take another trainer, and an export of the examples for it"
+    )]
     Architecture {
         /// The `model_type` of the configuration.
         found: String,

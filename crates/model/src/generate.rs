@@ -3,7 +3,7 @@
 //! The batch is cut into shards by its content alone; each shard is computed by one thread, so the result has the same bits at any
 //! number of threads.
 use rayon::prelude::*;
-use record::Progress;
+use record::{Progress, Silent};
 
 use crate::cache::{Cache, Path};
 use crate::decoder::{Row, Scratch};
@@ -54,6 +54,38 @@ impl Decoder {
                 return Err(Error::Tokenizer("a prompt without a token cannot be continued".to_owned()));
             }
         }
+        let context = self.config().max_position_embeddings;
+        Ok(match self.config().rope_switch() {
+            None => self.continue_alike(prompts, limits, context, progress),
+            Some(switch) => self.continue_over(switch, prompts, limits, progress),
+        })
+    }
+
+    /// [`Decoder::generate`] where sequences of more than `switch` tokens are turned otherwise: a prompt that is short is continued
+    /// to one token more, and then read again as a long one, which is what transformers does with such a model.
+    fn continue_over(&self, switch: usize, prompts: &[Vec<u32>], limits: Limits<'_>, progress: &dyn Progress) -> Vec<Generation> {
+        let context = self.config().max_position_embeddings;
+        let (short, long): (Vec<usize>, Vec<usize>) = (0..prompts.len()).partition(|&i| prompts[i].len() <= switch);
+        let mut answers = vec![None; prompts.len()];
+        for (places, context) in [(&short, context.min(switch + 1)), (&long, context)] {
+            let group: Vec<_> = places.iter().map(|&i| prompts[i].clone()).collect();
+            let found = self.continue_alike(&group, limits, context, progress);
+            places.iter().zip(found).for_each(|(&i, answer)| answers[i] = Some(answer));
+        }
+        let finish = |(prompt, answer): (&Vec<u32>, Option<Generation>)| {
+            let mut answer = answer.expect("every prompt is in one of the groups");
+            let read = [prompt.as_slice(), &answer.tokens].concat();
+            if prompt.len() <= switch && read.len() == switch + 1 && !answer.ended && answer.tokens.len() < limits.max_new_tokens {
+                let limits = Limits { max_new_tokens: limits.max_new_tokens - answer.tokens.len(), ..limits };
+                answer.append(self.continue_alike(&[read], limits, context, &Silent).pop().expect("one answer to one prompt"));
+            }
+            answer
+        };
+        prompts.par_iter().zip(answers).map(finish).collect()
+    }
+
+    /// Continues prompts that are all turned alike, to `context` tokens at most.
+    fn continue_alike(&self, prompts: &[Vec<u32>], limits: Limits<'_>, context: usize, progress: &dyn Progress) -> Vec<Generation> {
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by(|&a, &b| prompts[a].cmp(&prompts[b]));
         let mut unique: Vec<(&[u32], u64)> = Vec::new();
@@ -66,15 +98,15 @@ impl Decoder {
             place[i] = unique.len() - 1;
         }
         let longest = unique.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or_default();
-        let turns = self.rotations(longest + limits.max_new_tokens);
+        let turns = self.rotations(longest + limits.max_new_tokens, longest);
         let shards = self.shards(&unique, limits);
         let answers = shards.par_iter().map(|shard| {
-            let answers = Shard { decoder: self, turns: &turns, limits }.run(shard);
+            let answers = Shard { decoder: self, turns: &turns, limits, context }.run(shard);
             progress.advance(shard.iter().map(|(_, count)| count).sum());
             answers
         });
         let answers: Vec<_> = answers.collect::<Vec<_>>().concat();
-        Ok(place.into_iter().map(|i| answers[i].clone()).collect())
+        place.into_iter().map(|i| answers[i].clone()).collect()
     }
 
     /// Cuts sorted prompts into shards of neighbours.
@@ -107,8 +139,10 @@ fn common(a: &[u32], b: &[u32]) -> usize {
 /// The work of one thread.
 struct Shard<'a> {
     decoder: &'a Decoder,
-    turns: &'a Rotations<f32>,
+    turns: &'a [Rotations<f32>],
     limits: Limits<'a>,
+    /// Tokens that a sequence may have.
+    context: usize,
 }
 
 /// A sequence while it is decoded.
@@ -155,7 +189,6 @@ impl Shard<'_> {
 
     /// Gives each sequence its slots: those of the prefix it shares with its neighbour, its own, and some for its answer.
     fn lay_out(&self, prompts: &[(&[u32], u64)]) -> (Vec<Sequence>, usize) {
-        let context = self.decoder.config().max_position_embeddings;
         let mut sequences: Vec<Sequence> = Vec::with_capacity(prompts.len());
         let mut slots = 0;
         for (i, (prompt, _)) in prompts.iter().enumerate() {
@@ -163,7 +196,7 @@ impl Shard<'_> {
             let mut path = sequences.last().map(|before| before.path.prefix(shared)).unwrap_or_default();
             path.push(slots..slots + prompt.len() - shared);
             slots += prompt.len() - shared;
-            let limit = self.limits.max_new_tokens.min(context.saturating_sub(prompt.len()));
+            let limit = self.limits.max_new_tokens.min(self.context.saturating_sub(prompt.len()));
             let (tokens, done) = (Vec::new(), limit == 0);
             sequences.push(Sequence {
                 path,
@@ -222,6 +255,21 @@ impl Shard<'_> {
                 sequence.done = sequence.tokens.len() >= sequence.limit;
             }
         }
+    }
+}
+
+impl Generation {
+    /// Adds the rest of an answer that was generated in two parts, the first of them not ended.
+    #[expect(clippy::cast_precision_loss, reason = "answers are far shorter than 2^53 tokens")]
+    fn append(&mut self, rest: Self) {
+        let logs = [&*self, &rest].map(|part| {
+            let chosen = (part.tokens.len() + usize::from(part.ended)) as f64;
+            (chosen, if chosen > 0.0 { part.confidence.ln() * chosen } else { 0.0 })
+        });
+        let chosen = logs[0].0 + logs[1].0;
+        self.confidence = if chosen > 0.0 { ((logs[0].1 + logs[1].1) / chosen).exp() } else { 0.0 };
+        self.tokens.extend(rest.tokens);
+        self.ended = rest.ended;
     }
 }
 

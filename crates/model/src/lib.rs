@@ -12,6 +12,7 @@ mod error;
 mod generate;
 mod local;
 mod lora;
+mod names;
 mod template;
 mod tokenizer;
 pub mod train;
@@ -19,7 +20,7 @@ mod weights;
 
 pub use candle_core::{DType, Device};
 pub use chat::{Chat, ChatFiles, Example};
-pub use config::{Config, Llama3Rope};
+pub use config::{Activation, Config, Llama3Rope, LongRope, Look, Rope, RopeScaling};
 pub use decoder::Decoder;
 pub use device::device;
 pub use embed::{BertEmbedder, Embedder, HashEmbedder};

@@ -6,6 +6,9 @@ use model::{Config, Decoder, Limits, Weights};
 use record::Silent;
 use serde::Deserialize;
 
+/// The families that are no Llama.
+const FAMILIES: [&str; 7] = ["mistral", "qwen2", "qwen3", "smollm3", "phi3", "granite", "gemma3"];
+
 #[derive(Deserialize)]
 struct Golden {
     ends: Vec<u32>,
@@ -67,12 +70,14 @@ fn compare(decoder: &Decoder, golden: &Golden) -> usize {
     whole
 }
 
-fn compare_logits(decoder: &Decoder, golden: &Golden) {
+/// Compares the logits of the first prompt; gives the worst difference, and the largest logit.
+fn compare_logits(decoder: &Decoder, golden: &Golden) -> (f32, f32) {
     let found = decoder.logits(&golden.cases[0].prompt).expect("logits");
     assert_eq!(found.len(), golden.logits.len());
     let size = golden.logits.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
     let worst = found.iter().zip(&golden.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 2e-5 * size, "logits differ by {worst} of {size}");
+    (worst, size)
 }
 
 #[test]
@@ -81,6 +86,25 @@ fn a_random_llama_with_every_option_answers_as_transformers_does() {
     let (decoder, golden) = (decoder(&folder, None), golden("tiny-llama.json"));
     compare_logits(&decoder, &golden);
     assert!(compare(&decoder, &golden) >= golden.cases.len() - 1);
+}
+
+/// The other families: the model in `golden/train`, its numbers in `golden/infer`. The first prompt is longer than every window and
+/// than what a long rope calls short; answers are read from keys and values that are kept, and cross both.
+#[test]
+fn every_family_answers_as_transformers_does() {
+    for name in FAMILIES {
+        let decoder = decoder(&root().join("fixtures/golden/train").join(name), None);
+        let golden = golden(&format!("{name}.json"));
+        let (worst, size) = compare_logits(&decoder, &golden);
+        let whole = compare(&decoder, &golden);
+        eprintln!("{name}: logits up to {size:.1} within {worst:.1e}, {whole} of {} answers the same", golden.cases.len());
+        assert!(worst < 1e-4 && whole + 1 >= golden.cases.len(), "{name}");
+        let lengths = |case: &Case| (case.prompt.len(), case.prompt.len() + case.tokens.len());
+        for length in decoder.config().layers.iter().filter_map(|look| look.window).chain(decoder.config().rope_switch()) {
+            assert!(length < golden.cases[0].prompt.len());
+            assert!(golden.cases.iter().map(lengths).any(|(prompt, all)| prompt <= length && length + 5 < all), "{name}: {length}");
+        }
+    }
 }
 
 #[test]
@@ -132,6 +156,22 @@ fn answers_do_not_depend_on_neighbours_or_threads() {
     let mut answers = decoder.generate(&doubled, limits, &Silent).expect("answers");
     answers.reverse();
     assert!(answers.iter().zip([together.clone(), together].concat()).all(|(one, other)| like(one, &other)));
+}
+
+/// Prompts that begin alike, several to a thread: windows and ropes over keys and values that sequences share.
+#[test]
+fn answers_of_every_family_do_not_depend_on_neighbours() {
+    for name in FAMILIES {
+        let (decoder, golden) = (decoder(&root().join("fixtures/golden/train").join(name), None), golden(&format!("{name}.json")));
+        let branch = |case: &Case, i: u32| [&case.prompt[..case.prompt.len() - i.min(2) as usize], &[i + 3, i + 9]].concat();
+        let prompts: Vec<_> = golden.cases.iter().flat_map(|case| (0..6).map(move |i| branch(case, i))).collect();
+        let limits = Limits { max_new_tokens: 12, batch: 32, ends: &golden.ends };
+        let together = decoder.generate(&prompts, limits, &Silent).expect("answers");
+        for (prompt, answer) in prompts.iter().zip(&together) {
+            let alone = decoder.generate(std::slice::from_ref(prompt), limits, &Silent).expect("an answer");
+            assert!(like(&alone[0], answer), "{name}, alone: {:?}, together: {answer:?}", alone[0]);
+        }
+    }
 }
 
 /// The same tokens, and a confidence that differs at most as sums in another order do: how many prompts are decoded

@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 /// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
 const TILE: usize = 512;
 
-/// Where heads lie in a row of queries, keys and values.
+/// Where heads lie in a row of queries, keys and values, and what they see.
 #[derive(Clone, Copy)]
 pub(super) struct Heads {
     /// Query heads.
@@ -23,6 +23,10 @@ pub(super) struct Heads {
     pub keys: usize,
     /// Width of a head.
     pub width: usize,
+    /// Factor on scores; 1 / √width if none.
+    pub scale: Option<f64>,
+    /// Positions that a row sees, its own among them; all up to its own if none.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -48,8 +52,9 @@ impl Heads {
         group * shared..(group + 1) * shared
     }
 
-    fn scale<F: Float>(self) -> F {
-        F::ONE / F::from_f64(self.width as f64).sqrt()
+    /// Factor on scores.
+    pub fn scale<F: Float>(self) -> F {
+        self.scale.map_or_else(|| F::ONE / F::from_f64(self.width as f64).sqrt(), F::from_f64)
     }
 }
 
@@ -77,16 +82,29 @@ struct Block<'a> {
     start: usize,
     /// Query rows.
     count: usize,
-    /// Keys that the first query sees without its own.
+    /// Keys before the first query's own, without those that no query sees any more.
     first: usize,
+    /// Keys at the beginning of the path that no query sees any more.
+    past: usize,
+    /// Keys that a query sees at most.
+    window: usize,
     segment: &'a Segment,
 }
 
 impl<'a> Block<'a> {
-    fn all(segment: &'a Segment) -> impl Iterator<Item = Self> {
+    fn all(segment: &'a Segment, window: Option<usize>) -> impl Iterator<Item = Self> {
         let Span { start, len } = segment.own;
         let before: usize = segment.before.iter().map(|span| span.len).sum();
-        (0..len).step_by(BLOCK).map(move |at| Self { start: start + at, count: BLOCK.min(len - at), first: before + at, segment })
+        let window = window.unwrap_or(usize::MAX);
+        (0..len).step_by(BLOCK).map(move |at| {
+            let past = (before + at + 1).saturating_sub(window);
+            Self { start: start + at, count: BLOCK.min(len - at), first: before + at - past, past, window, segment }
+        })
+    }
+
+    /// What its queries see of a tile whose first key has place `key`.
+    fn sight(&self, key: usize) -> Sight {
+        Sight { first: self.first, count: self.count, key, window: self.window }
     }
 
     /// The rows of the keys that its queries see, the last ones in part, each with the place of its first key among them all.
@@ -94,9 +112,12 @@ impl<'a> Block<'a> {
         let start = self.segment.own.start;
         let own = Span { start, len: self.start + self.count - start };
         let spans = self.segment.before.iter().copied().chain([own]);
-        let placed = spans.scan(0, |key, span| {
-            *key += span.len;
-            Some((span, *key - span.len))
+        let placed = spans.scan((self.past, 0), |(past, key), span| {
+            let gone = span.len.min(*past);
+            let left = Span { start: span.start + gone, len: span.len - gone };
+            *past -= gone;
+            *key += left.len;
+            Some((left, *key - left.len))
         });
         placed.flat_map(|(Span { start, len }, key)| {
             (0..len).step_by(TILE).map(move |at| (Span { start: start + at, len: TILE.min(len - at) }, key + at))
@@ -110,7 +131,7 @@ impl<'a> Block<'a> {
 /// The softmax of Vaswani et al. 2017, arXiv 1706.03762; what is kept follows Dao et al. 2022, arXiv 2205.14135.
 pub(super) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mixed: &mut [F], norms: &mut [F], wide: bool) {
     let (mut mixed, mut norms) = (mixed, norms);
-    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let blocks: Vec<_> = segments.iter().flat_map(|segment| Block::all(segment, heads.window)).collect();
     let mut tasks = Vec::with_capacity(blocks.len());
     // blocks follow one another as their rows do
     for block in &blocks {
@@ -163,7 +184,7 @@ fn attend_block<F: Float>(heads: Heads, group: usize, block: &Block<'_>, qkv: &[
         let queries = Mat::new(queries, rows, width);
         let keys = Mat::strided(&qkv[span.start * row + k..], span.len, width, row);
         multiply(MatMut::new(scores, rows, span.len), Old::Drop, heads.scale(), queries, keys.t());
-        softmax(scores, (block.first, count, key), &mut tops, &mut sums, out);
+        softmax(scores, block.sight(key), &mut tops, &mut sums, out);
         let old = if key == 0 { Old::Drop } else { Old::Add };
         let values = Mat::strided(&qkv[span.start * row + v..], span.len, width, row);
         multiply(MatMut::new(out, rows, width), old, F::ONE, Mat::new(scores, rows, span.len), values);
@@ -179,29 +200,49 @@ fn attend_block<F: Float>(heads: Heads, group: usize, block: &Block<'_>, qkv: &[
     }
 }
 
-/// How many of `len` keys from place `key` on the query in row `row` of a group sees: `first` and as many as its place among the
-/// `count` queries of its head, and its own.
-#[inline(always)]
-fn visible(row: usize, (first, count, key): (usize, usize, usize), len: usize) -> usize {
-    (first + row % count + 1).saturating_sub(key).min(len)
+/// Which keys of a tile the queries of a block see.
+#[derive(Clone, Copy)]
+struct Sight {
+    /// Keys before the first query's own.
+    first: usize,
+    /// Queries of each head.
+    count: usize,
+    /// Place of the tile's first key.
+    key: usize,
+    /// Keys that a query sees at most.
+    window: usize,
+}
+
+impl Sight {
+    /// The first of `len` keys that the query in row `row` of a group sees, and the end of those that it sees.
+    #[inline(always)]
+    fn of(self, row: usize, len: usize) -> (usize, usize) {
+        let end = self.first + row % self.count + 1;
+        let within = |place: usize| place.saturating_sub(self.key).min(len);
+        (within(end.saturating_sub(self.window)), within(end))
+    }
 }
 
 vectorised! {
     /// A tile of scores becomes weights, up to the factor exp(-top) / sum of each row, of which `tops` and `sums` keep the present
-    /// values; `out`, the sums of weighted values so far, is brought to the present top. What a query does not see becomes zero.
+    /// values, sums of zero at first; `out`, the sums of weighted values so far, is brought to the present top. What a query does
+    /// not see becomes zero.
     ///
     /// Milakov and Gimelshein 2018, arXiv 1805.02867.
-    fn softmax(scores: &mut [F], place: (usize, usize, usize), tops: &mut [F], sums: &mut [F], out: &mut [F]) -> () {
+    fn softmax(scores: &mut [F], sight: Sight, tops: &mut [F], sums: &mut [F], out: &mut [F]) -> () {
         let (len, width) = (scores.len() / tops.len(), out.len() / tops.len());
         for (i, (scores, out)) in scores.chunks_exact_mut(len).zip(out.chunks_exact_mut(width)).enumerate() {
-            let (seen, unseen) = scores.split_at_mut(visible(i, place, len));
+            let (past, end) = sight.of(i, len);
+            let (seen, unseen) = scores.split_at_mut(end);
+            let (gone, seen) = seen.split_at_mut(past);
+            gone.fill(F::ZERO);
             unseen.fill(F::ZERO);
             if seen.is_empty() {
                 continue;
             }
             let top = greatest(seen);
-            if place.2 == 0 {
-                (tops[i], sums[i]) = (top, F::ZERO);
+            if sums[i] == F::ZERO {
+                tops[i] = top;
             } else if top > tops[i] {
                 let factor = (tops[i] - top).exp();
                 (tops[i], sums[i]) = (top, sums[i] * factor);
@@ -229,7 +270,7 @@ pub(super) const LISTS: usize = 4;
 /// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, block by block. `wide` takes groups of heads and
 /// lists of blocks side by side; the bits depend on `wide`, not on the threads.
 pub(super) fn attend_back<F: Float>(heads: Heads, segments: &[Segment], kept: Attended<'_, F>, dmixed: &[F], dqkv: &mut [F], wide: bool) {
-    let blocks: Vec<_> = segments.iter().flat_map(Block::all).collect();
+    let blocks: Vec<_> = segments.iter().flat_map(|segment| Block::all(segment, heads.window)).collect();
     let lists = if wide { LISTS.min(blocks.len()) } else { 1 };
     let task = |i: usize| {
         let (group, list) = (i / lists, i % lists);
@@ -290,7 +331,7 @@ fn back_block<F: Float>(
         slopes.resize(rows * span.len, F::ZERO);
         multiply(MatMut::new(weights, rows, span.len), Old::Drop, scale, queries, values(k).t());
         multiply(MatMut::new(slopes, rows, span.len), Old::Drop, F::ONE, pulls, values(v).t());
-        softmax_back(weights, slopes, (block.first, count, key), &norms, &totals);
+        softmax_back(weights, slopes, block.sight(key), &norms, &totals);
         let (weights, slopes) = (Mat::new(weights, rows, span.len), Mat::new(slopes, rows, span.len));
         let old = if key == 0 { Old::Drop } else { Old::Add };
         multiply(MatMut::new(dqueries, rows, width), old, scale, slopes, values(k));
@@ -311,11 +352,15 @@ fn back_block<F: Float>(
 vectorised! {
     /// A tile of scores becomes weights, and gradients of weights become gradients of scores: w · (dw - Σ dw·w), where the sum over
     /// keys (`totals`) equals the product of the row's result with its gradient.
-    fn softmax_back(weights: &mut [F], slopes: &mut [F], place: (usize, usize, usize), norms: &[F], totals: &[F]) -> () {
+    fn softmax_back(weights: &mut [F], slopes: &mut [F], sight: Sight, norms: &[F], totals: &[F]) -> () {
         let len = weights.len() / norms.len();
         for (i, (weights, slopes)) in weights.chunks_exact_mut(len).zip(slopes.chunks_exact_mut(len)).enumerate() {
-            let (seen, unseen) = weights.split_at_mut(visible(i, place, len));
-            let (slopes, unseen_slopes) = slopes.split_at_mut(seen.len());
+            let (past, end) = sight.of(i, len);
+            let (seen, unseen) = weights.split_at_mut(end);
+            let (slopes, unseen_slopes) = slopes.split_at_mut(end);
+            let ((gone, seen), (gone_slopes, slopes)) = (seen.split_at_mut(past), slopes.split_at_mut(past));
+            gone.fill(F::ZERO);
+            gone_slopes.fill(F::ZERO);
             let (norm, total) = (norms[i], totals[i]);
             for (weight, slope) in seen.iter_mut().zip(slopes) {
                 *weight = (*weight - norm).exp();
@@ -334,7 +379,15 @@ mod tests {
 
     #[test]
     fn attention_agrees_with_finite_differences_over_blocks_and_branches() {
-        let heads = Heads { queries: 4, keys: 2, width: 2 };
+        let heads = Heads { queries: 4, keys: 2, width: 2, scale: None, window: None };
+        check(heads);
+        // a window that is wider than a block, one within it, one row
+        for window in [66, 3, 1] {
+            check(Heads { window: Some(window), scale: Some(0.3), ..heads });
+        }
+    }
+
+    fn check(heads: Heads) {
         let span = |start, len| Span { start, len };
         // the third branch leaves the first after two rows and then the second after one
         let segments = [
@@ -359,9 +412,22 @@ mod tests {
         let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
         let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
         attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms, true);
+        // and a row what the definition says
+        let slow = |row: usize, column: usize| {
+            let (q, k, v) = heads.columns(column / heads.width);
+            let from = heads.window.map_or(0, |window| (row + 1).saturating_sub(window));
+            let value = |row: usize, column: usize| alone[row * heads.row() + column];
+            let weight = |key: usize| {
+                let dot: f64 = (0..heads.width).map(|i| value(row, q + i) * value(key, k + i)).sum();
+                (dot * heads.scale::<f64>()).exp()
+            };
+            let sum: f64 = (from..=row).map(weight).sum();
+            (from..=row).map(|key| weight(key) / sum * value(key, v + column % heads.width)).sum::<f64>()
+        };
         for (row, at) in path.iter().enumerate() {
             for column in 0..heads.mixed() {
                 assert!((single[row * heads.mixed() + column] - mixed[at * heads.mixed() + column]).abs() < 1e-14);
+                assert!((single[row * heads.mixed() + column] - slow(row, column)).abs() < 1e-13);
             }
         }
     }

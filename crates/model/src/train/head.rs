@@ -50,7 +50,7 @@ pub(super) fn cross_entropy<F: Float>(
             let rows = Mat::new(rows, scored.len(), hidden);
             multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
         } else {
-            panels.multiply(rows, logits, Old::Drop);
+            panels.multiply(rows, logits, Old::Drop, F::ONE);
         }
         let part = slopes(logits, scored, drows.is_some());
         if let Some(drows) = drows {

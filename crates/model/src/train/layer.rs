@@ -5,8 +5,9 @@
 use rayon::prelude::*;
 
 use super::attention::{Attended, Heads, attend, attend_back};
+use super::branch::Style;
 use super::float::Float;
-use super::kernels::{Rotations, rms_norm, rms_norm_again, rms_norm_back, swiglu, swiglu_back};
+use super::kernels::{Rotations, gate, gate_back, norm_heads, norm_heads_back, rms_norm, rms_norm_again, rms_norm_back};
 use super::layout::Pack;
 use super::linear::Form;
 use super::matmul::Old;
@@ -22,6 +23,8 @@ pub(super) struct Shared<F> {
     pub inner: usize,
     /// Constant of the norms.
     pub eps: F,
+    /// What is done beside the products.
+    pub style: Style<F>,
     /// Query, key, value.
     pub qkv: Form<F>,
     /// Output of attention.
@@ -30,8 +33,8 @@ pub(super) struct Shared<F> {
     pub gate_up: Form<F>,
     /// Down.
     pub down: Form<F>,
-    /// Rotary table up to the longest sequence.
-    pub rotations: Rotations<F>,
+    /// Rotary tables up to the longest sequence.
+    pub rotations: Vec<Rotations<F>>,
 }
 
 /// What a layer keeps for its way back. Grows to the largest pack and is used again.
@@ -47,12 +50,18 @@ pub(super) struct Kept<F> {
 #[derive(Debug, Default)]
 pub(super) struct Work<F> {
     inverse_in: Vec<F>,
+    /// Queries and keys before the norms of heads.
+    heads: Vec<F>,
+    inverse_heads: Vec<F>,
     qkv: Vec<F>,
     norms: Vec<F>,
     mixed: Vec<F>,
     mid: Vec<F>,
     inverse_mid: Vec<F>,
     gate_up: Vec<F>,
+    /// Results of attention and of the feed-forward part before the norms behind them.
+    branches: [Vec<F>; 2],
+    inverse_branches: [Vec<F>; 2],
     low: [Vec<F>; 4],
 }
 
@@ -66,6 +75,43 @@ pub(super) struct Scratch<F> {
     dmixed: Vec<F>,
     dqkv: Vec<F>,
     dnormed: Vec<F>,
+}
+
+impl<F: Float> Scratch<F> {
+    /// Makes room for the way back of so many rows.
+    fn fit_back(&mut self, shared: &Shared<F>, rows: usize) {
+        fit(&mut self.normed, rows * shared.hidden);
+        fit(&mut self.inner, rows * shared.inner);
+        fit(&mut self.dinner, rows * shared.inner);
+        fit(&mut self.dgate_up, rows * 2 * shared.inner);
+        fit(&mut self.dnormed, rows * shared.hidden);
+        fit(&mut self.dmixed, rows * shared.heads.mixed());
+        fit(&mut self.dqkv, rows * shared.heads.row());
+    }
+}
+
+impl<F: Float> Work<F> {
+    /// Makes room for what a layer leaves of so many rows.
+    fn fit(&mut self, shared: &Shared<F>, layer: &Layer<F>, rows: usize) {
+        let heads = shared.heads;
+        let turned = if layer.norm_query.is_empty() { 0 } else { rows * (heads.queries + heads.keys) };
+        let normed_branches = if layer.norm_out.is_empty() { 0 } else { rows };
+        fit(&mut self.heads, turned * heads.width);
+        fit(&mut self.inverse_heads, turned);
+        for (branch, inverse) in self.branches.iter_mut().zip(&mut self.inverse_branches) {
+            fit(branch, normed_branches * shared.hidden);
+            fit(inverse, normed_branches);
+        }
+        fit(&mut self.inverse_in, rows);
+        fit(&mut self.qkv, rows * heads.row());
+        fit(&mut self.norms, rows * heads.queries);
+        fit(&mut self.mixed, rows * heads.mixed());
+        fit(&mut self.inverse_mid, rows);
+        fit(&mut self.gate_up, rows * 2 * shared.inner);
+        for (low, form) in self.low.iter_mut().zip([shared.qkv, shared.out, shared.gate_up, shared.down]) {
+            fit(low, rows * form.lows());
+        }
+    }
 }
 
 fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) {
@@ -133,26 +179,22 @@ impl<F: Float> Shared<F> {
     /// Values of [`Work`] for each row.
     pub fn row_values(&self) -> usize {
         let lows: usize = [self.qkv, self.out, self.gate_up, self.down].into_iter().map(Form::lows).sum();
-        self.heads.row() + self.heads.mixed() + self.heads.queries + self.hidden + 2 * self.inner + 2 + lows
+        let heads = self.heads;
+        heads.row() + heads.mixed() + heads.queries + self.hidden + 2 * self.inner + 2 + self.style.norms + lows
     }
 
     /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs.
     pub fn forward(&self, layer: &Layer<F>, (pack, cut): (&Pack, Cut), kept: &mut Kept<F>, scratch: &mut Scratch<F>, y: &mut Vec<F>) {
         let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
-        let (heads, width) = (self.heads, self.heads.row());
+        let heads = Heads { window: layer.look.window, ..self.heads };
+        let (width, counts) = (heads.row(), [heads.queries, heads.keys]);
+        let rotations = layer.look.rope.map(|rope| &self.rotations[rope]);
+        kept.fit(self, layer, rows);
         fit(&mut scratch.normed, rows * self.hidden);
         fit(&mut scratch.inner, rows * self.inner);
-        fit(&mut kept.inverse_in, rows);
-        fit(&mut kept.qkv, rows * width);
-        fit(&mut kept.norms, rows * heads.queries);
-        fit(&mut kept.mixed, rows * heads.mixed());
-        fit(&mut kept.inverse_mid, rows);
-        fit(&mut kept.gate_up, rows * 2 * self.inner);
-        for (low, form) in kept.low.iter_mut().zip([self.qkv, self.out, self.gate_up, self.down]) {
-            fit(low, rows * form.lows());
-        }
         let [low_qkv, low_out, low_gate_up, low_down] = &mut kept.low;
+        let ([branch_out, branch_down], [inverse_out, inverse_down]) = (&mut kept.branches, &mut kept.inverse_branches);
         let before = (
             cut.of(x),
             cut.of(&pack.positions),
@@ -160,11 +202,18 @@ impl<F: Float> Shared<F> {
             cut.of_mut(&mut kept.inverse_in),
             cut.of_mut(&mut kept.qkv),
             cut.of_mut(low_qkv),
+            cut.of_mut(&mut kept.heads),
+            cut.of_mut(&mut kept.inverse_heads),
         );
-        before.into_par_iter().for_each(|(x, positions, normed, inverse, qkv, low)| {
+        before.into_par_iter().for_each(|(x, positions, normed, inverse, qkv, low, raw, inverse_heads)| {
             rms_norm(x, &layer.norm_in, self.eps, normed, inverse);
             self.qkv.forward(&layer.qkv, normed, qkv, Old::Drop, low);
-            self.rotations.turn(qkv, width, heads.queries + heads.keys, positions, false);
+            if !raw.is_empty() {
+                norm_heads(qkv, width, counts, [&layer.norm_query, &layer.norm_key], self.eps, raw, inverse_heads);
+            }
+            if let Some(rotations) = rotations {
+                rotations.turn(qkv, width, heads.queries + heads.keys, positions, false);
+            }
         });
         attend(heads, &pack.segments, &kept.qkv, &mut kept.mixed, &mut kept.norms, cut.wide());
         kept.mid.clear();
@@ -174,16 +223,21 @@ impl<F: Float> Shared<F> {
             (cut.of(&kept.mixed), cut.of_mut(&mut kept.mid), cut.of_mut(&mut scratch.normed), cut.of_mut(&mut kept.inverse_mid)),
             (cut.of_mut(&mut kept.gate_up), cut.of_mut(&mut scratch.inner), cut.of_mut(y)),
             (cut.of_mut(low_out), cut.of_mut(low_gate_up), cut.of_mut(low_down)),
+            (cut.of_mut(branch_out), cut.of_mut(inverse_out), cut.of_mut(branch_down), cut.of_mut(inverse_down)),
         );
-        let after = (after.0.into_par_iter(), after.1.into_par_iter(), after.2.into_par_iter());
-        after.into_par_iter().for_each(|((mixed, mid, normed, inverse), (gate_up, inner, y), (low_out, low_gate_up, low_down))| {
-            self.out.forward(&layer.out, mixed, mid, Old::Add, low_out);
-            rms_norm(mid, &layer.norm_mid, self.eps, normed, inverse);
-            self.gate_up.forward(&layer.gate_up, normed, gate_up, Old::Drop, low_gate_up);
-            swiglu(gate_up, self.inner, inner);
-            y.copy_from_slice(mid);
-            self.down.forward(&layer.down, inner, y, Old::Add, low_down);
-        });
+        let after = (after.0.into_par_iter(), after.1.into_par_iter(), after.2.into_par_iter(), after.3.into_par_iter());
+        after.into_par_iter().for_each(
+            |((mixed, mid, normed, inverse), (gate_up, inner, y), (low_out, low_gate_up, low_down), branches)| {
+                let (branch_out, inverse_out, branch_down, inverse_down) = branches;
+                let branch = (branch_out, inverse_out, &mut *normed);
+                self.join(self.out, &layer.out, &layer.norm_out, (mixed, low_out), mid, branch);
+                rms_norm(mid, &layer.norm_mid, self.eps, normed, inverse);
+                self.gate_up.forward(&layer.gate_up, normed, gate_up, Old::Drop, low_gate_up);
+                gate(self.style.activation, gate_up, self.inner, inner);
+                y.copy_from_slice(mid);
+                self.join(self.down, &layer.down, &layer.norm_down, (inner, low_down), y, (branch_down, inverse_down, normed));
+            },
+        );
     }
 
     /// `dx` comes as the gradient of the layer's output and leaves as that of its input, unless nobody `wants` that.
@@ -198,45 +252,56 @@ impl<F: Float> Shared<F> {
     ) {
         let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
-        let width = self.heads.row();
-        fit(&mut scratch.normed, rows * self.hidden);
-        fit(&mut scratch.inner, rows * self.inner);
-        fit(&mut scratch.dinner, rows * self.inner);
-        fit(&mut scratch.dgate_up, rows * 2 * self.inner);
-        fit(&mut scratch.dnormed, rows * self.hidden);
-        fit(&mut scratch.dmixed, rows * self.heads.mixed());
-        fit(&mut scratch.dqkv, rows * width);
+        let heads = Heads { window: layer.look.window, ..self.heads };
+        let (width, counts) = (heads.row(), [heads.queries, heads.keys]);
+        let rotations = layer.look.rope.map(|rope| &self.rotations[rope]);
+        scratch.fit_back(self, rows);
         let Scratch { normed, inner, dinner, dgate_up, dmixed, dqkv, dnormed } = scratch;
         let [low_qkv, low_out, low_gate_up, low_down] = &kept.low;
+        let ([branch_out, branch_down], [inverse_out, inverse_down]) = (&kept.branches, &kept.inverse_branches);
 
         let work = (
             (cut.of(&kept.gate_up), cut.of(&kept.mid), cut.of(&kept.inverse_mid), cut.of(&kept.mixed)).into_par_iter(),
             (cut.of(low_out), cut.of(low_gate_up), cut.of(low_down)).into_par_iter(),
             (cut.of_mut(normed), cut.of_mut(inner), cut.of_mut(dinner), cut.of_mut(dgate_up), cut.of_mut(dnormed)).into_par_iter(),
             (cut.of_mut(dx), cut.of_mut(dmixed)).into_par_iter(),
+            (cut.of(branch_out), cut.of(inverse_out), cut.of(branch_down), cut.of(inverse_down)).into_par_iter(),
         );
         let work: Vec<_> = work.into_par_iter().collect();
-        cut.back(work, gradient, |(kept, (low_out, low_gate_up, low_down), scratch, (dx, dmixed)), gradient| {
+        cut.back(work, gradient, |(kept, (low_out, low_gate_up, low_down), scratch, (dx, dmixed), branches), gradient| {
             let ((gate_up, mid, inverse, mixed), (normed, inner, dinner, dgate_up, dnormed)) = (kept, scratch);
-            swiglu(gate_up, self.inner, inner);
-            self.down.backward(&layer.down, &mut gradient.down, (inner, low_down), dx, Some(&mut *dinner));
-            swiglu_back(gate_up, self.inner, dinner, dgate_up);
+            let (branch_out, inverse_out, branch_down, inverse_down) = branches;
+            gate(self.style.activation, gate_up, self.inner, inner);
+            let linear = (&layer.down, &mut gradient.down);
+            let norm = (layer.norm_down.as_slice(), own(&mut gradient.norm_down).as_mut_slice());
+            let branch = (branch_down, inverse_down, &mut *dnormed);
+            Self::join_back(self.down, linear, norm, (inner, low_down), branch, (dx, &mut *dinner));
+            gate_back(self.style.activation, gate_up, self.inner, dinner, dgate_up);
             rms_norm_again(mid, &layer.norm_mid, inverse, normed);
             self.gate_up.backward(&layer.gate_up, &mut gradient.gate_up, (normed, low_gate_up), dgate_up, Some(&mut *dnormed));
             rms_norm_back(mid, &layer.norm_mid, inverse, dnormed, dx, own(&mut gradient.norm_mid));
-            self.out.backward(&layer.out, &mut gradient.out, (mixed, low_out), dx, Some(dmixed));
+            let linear = (&layer.out, &mut gradient.out);
+            let norm = (layer.norm_out.as_slice(), own(&mut gradient.norm_out).as_mut_slice());
+            Self::join_back(self.out, linear, norm, (mixed, low_out), (branch_out, inverse_out, dnormed), (dx, dmixed));
         });
 
         let attended = Attended { qkv: &kept.qkv, mixed: &kept.mixed, norms: &kept.norms };
-        attend_back(self.heads, &pack.segments, attended, dmixed, dqkv, cut.wide());
+        attend_back(heads, &pack.segments, attended, dmixed, dqkv, cut.wide());
 
         let work = (
             (cut.of(x), cut.of(&kept.inverse_in), cut.of(low_qkv), cut.of(&pack.positions)).into_par_iter(),
+            (cut.of(&kept.heads), cut.of(&kept.inverse_heads)).into_par_iter(),
             (cut.of_mut(normed), cut.of_mut(dqkv), cut.of_mut(dnormed), cut.of_mut(dx)).into_par_iter(),
         );
         let work: Vec<_> = work.into_par_iter().collect();
-        cut.back(work, gradient, |((x, inverse, low, positions), (normed, dqkv, dnormed, dx)), gradient| {
-            self.rotations.turn(dqkv, width, self.heads.queries + self.heads.keys, positions, true);
+        cut.back(work, gradient, |((x, inverse, low, positions), (raw, inverse_heads), (normed, dqkv, dnormed, dx)), gradient| {
+            if let Some(rotations) = rotations {
+                rotations.turn(dqkv, width, heads.queries + heads.keys, positions, true);
+            }
+            if !raw.is_empty() {
+                let dgains = [own(&mut gradient.norm_query).as_mut_slice(), own(&mut gradient.norm_key).as_mut_slice()];
+                norm_heads_back(dqkv, width, counts, [&layer.norm_query, &layer.norm_key], raw, inverse_heads, dgains);
+            }
             rms_norm_again(x, &layer.norm_in, inverse, normed);
             self.qkv.backward(&layer.qkv, &mut gradient.qkv, (normed, low), dqkv, wants.then_some(&mut *dnormed));
             if wants {

@@ -13,13 +13,20 @@ pub(super) struct Form<F> {
     inputs: usize,
     rank: usize,
     scale: F,
+    /// Factor on the outputs.
+    factor: F,
 }
 
 impl<F: Float> Form<F> {
     /// `rank` is 0 without an adapter; `scale` is α / rank. Hu et al. 2021, arXiv 2106.09685.
     pub fn new(widths: Widths, fused: Fused, rank: usize, scale: F) -> Self {
         let (outputs, parts) = widths.outputs(fused);
-        Self { outputs, parts, inputs: widths.inputs(fused), rank, scale }
+        Self { outputs, parts, inputs: widths.inputs(fused), rank, scale, factor: F::ONE }
+    }
+
+    /// The same with a factor on the outputs, adapter included.
+    pub fn times(self, factor: F) -> Self {
+        Self { scale: self.scale * factor, factor, ..self }
     }
 
     /// Values of x Aᵀ for each row.
@@ -36,17 +43,17 @@ impl<F: Float> Form<F> {
         (0..self.parts).map(move |part| (part, self.outputs[..part].iter().sum(), self.outputs[part]))
     }
 
-    /// `y = x Wᵀ + bias + scale · (x Aᵀ) Bᵀ`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
+    /// `y = factor · (x Wᵀ + bias + scale · (x Aᵀ) Bᵀ)`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
     pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut [F]) {
         let (rows, width) = (x.len() / self.inputs, self.width());
         if linear.panels.is_empty() {
             let (x, weight) = (Mat::new(x, rows, self.inputs), Mat::new(&linear.weight, width, self.inputs));
-            multiply(MatMut::new(y, rows, width), old, F::ONE, x, weight.t());
+            multiply(MatMut::new(y, rows, width), old, self.factor, x, weight.t());
         } else {
-            linear.panels.multiply(x, y, old);
+            linear.panels.multiply(x, y, old, self.factor);
         }
         let x = Mat::new(x, rows, self.inputs);
-        add_bias(y, &linear.bias);
+        add_bias(y, &linear.bias, self.factor);
         if linear.a.is_empty() {
             return;
         }
@@ -65,10 +72,10 @@ impl<F: Float> Form<F> {
         let (inputs, rank, lows) = (self.inputs, self.rank, self.lows());
         let (x, all) = (Mat::new(x, rows, inputs), Mat::new(dy, rows, width));
         if !gradient.weight.is_empty() {
-            multiply(MatMut::new(own(&mut gradient.weight), width, inputs), Old::Add, F::ONE, all.t(), x);
+            multiply(MatMut::new(own(&mut gradient.weight), width, inputs), Old::Add, self.factor, all.t(), x);
         }
         if !gradient.bias.is_empty() {
-            add_rows(dy, own(&mut gradient.bias));
+            add_rows(dy, own(&mut gradient.bias), self.factor);
         }
         let mut dlow = vec![F::ZERO; if linear.a.is_empty() { 0 } else { rows * lows }];
         if !dlow.is_empty() {
@@ -84,7 +91,7 @@ impl<F: Float> Form<F> {
             multiply(MatMut::new(da, lows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows).t(), x);
         }
         let Some(dx) = dx else { return };
-        multiply(MatMut::new(dx, rows, inputs), Old::Drop, F::ONE, all, Mat::new(&linear.weight, width, inputs));
+        multiply(MatMut::new(dx, rows, inputs), Old::Drop, self.factor, all, Mat::new(&linear.weight, width, inputs));
         if !dlow.is_empty() {
             multiply(MatMut::new(dx, rows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows), Mat::new(&linear.a, lows, inputs));
         }

@@ -1,10 +1,11 @@
-//! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for the Llama family.
+//! Training of a decoder: exact loss and gradients of LoRA matrices or of all weights, for every family that is read.
 //!
 //! Forward and backward are written by hand over flat buffers, so nothing frozen gets a gradient, nothing is padded, what
 //! sequences have in common is computed once, no
 //! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Weights that lie on another
 //! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
 mod attention;
+mod branch;
 #[cfg(test)]
 mod differences;
 pub(crate) mod float; // shared with the forward-only decoder, as are `kernels` and `matmul`
@@ -40,7 +41,8 @@ pub use work::Work;
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Trainable {
-    /// Low-rank additions `alpha / rank · B A` to all seven linears of every layer (Hu et al. 2021, arXiv 2106.09685).
+    /// Low-rank additions `alpha / rank · B A` to all linears of every layer, as the files hold them (Hu et al. 2021, arXiv
+    /// 2106.09685).
     Lora {
         /// Rank of each addition, at least 1.
         rank: usize,
@@ -113,6 +115,8 @@ pub struct TrainModel {
     variables: BTreeMap<String, Var>,
     entries: Vec<Entry>,
     engine: Engine,
+    /// Frozen values that are computed with an offset, as they were loaded: taking the offset off again would round.
+    exact: BTreeMap<String, Tensor>,
     shares: bool,
     memory: u64,
 }
@@ -160,6 +164,8 @@ impl TrainModel {
                 (entries, all, variables)
             }
         };
+        let offset = frozen.iter().filter(|entry| entry.offset != 0.0);
+        let exact = offset.map(|entry| (entry.name.clone(), weights.tensors[&entry.name].clone())).collect();
         let engine = match dtype {
             DType::F32 | DType::F64 if !slices => Engine::Tensors(weights),
             DType::F32 => Engine::F32(load(config, &frozen, weights)?, Rooms::default()),
@@ -168,7 +174,7 @@ impl TrainModel {
                 return Err(Error::Unsupported { key: "dtype", found: format!("{other:?}"), expected: "weights loaded as f32 or f64" });
             }
         };
-        Ok(Self { config: config.clone(), trainable, variables, entries, engine, shares: true, memory: u64::MAX })
+        Ok(Self { config: config.clone(), trainable, variables, entries, engine, exact, shares: true, memory: u64::MAX })
     }
 
     /// A model to train from scratch, from [`random`] weights.
@@ -229,11 +235,19 @@ impl TrainModel {
     /// When a sequence is malformed; the error says which.
     pub fn loss_and_gradients(&self, batch: &[Sequence]) -> Result<(Loss, Gradients), Error> {
         layout::check(batch, self.config.vocab_size)?;
-        match &self.engine {
+        let run = |batch: &[Sequence]| match &self.engine {
             Engine::F32(frozen, rooms) => self.gradients(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.gradients(frozen, rooms, batch),
-            Engine::Tensors(base) => Ok(self.tensors(base).loss_and_gradients(batch)?),
+            Engine::Tensors(base) => Ok(self.tensors(base)?.loss_and_gradients(batch)?),
+        };
+        let Some((short, long)) = self.parted(batch) else { return run(batch) };
+        let ((mut loss, mut sums), (other, parts)) = (run(&short)?, run(&long)?);
+        loss += other;
+        for (name, part) in parts {
+            let sum = (&sums[&name] + part)?;
+            sums.insert(name, sum);
         }
+        Ok((loss, sums))
     }
 
     /// Loss of a batch alone, a third of the work.
@@ -242,11 +256,23 @@ impl TrainModel {
     /// As [`TrainModel::loss_and_gradients`].
     pub fn loss(&self, batch: &[Sequence]) -> Result<Loss, Error> {
         layout::check(batch, self.config.vocab_size)?;
-        match &self.engine {
+        let run = |batch: &[Sequence]| match &self.engine {
             Engine::F32(frozen, rooms) => self.forward(frozen, rooms, batch),
             Engine::F64(frozen, rooms) => self.forward(frozen, rooms, batch),
-            Engine::Tensors(base) => Ok(self.tensors(base).loss(batch)?),
-        }
+            Engine::Tensors(base) => Ok(self.tensors(base)?.loss(batch)?),
+        };
+        let Some((short, long)) = self.parted(batch) else { return run(batch) };
+        let mut loss = run(&short)?;
+        loss += run(&long)?;
+        Ok(loss)
+    }
+
+    /// The sequences of a batch that a long rope turns by its short factors and those that it turns by the long ones, if there are
+    /// both: they have no row in common, however alike they begin.
+    fn parted(&self, batch: &[Sequence]) -> Option<(Vec<Sequence>, Vec<Sequence>)> {
+        let switch = self.config.rope_switch()?;
+        let (short, long): (Vec<_>, Vec<_>) = batch.iter().cloned().partition(|sequence| sequence.tokens.len() <= switch);
+        (!short.is_empty() && !long.is_empty()).then_some((short, long))
     }
 
     /// The whole model's weights by their Hugging Face names, adapters merged in (W + α / rank · B A).
@@ -258,6 +284,9 @@ impl TrainModel {
         let merge = |entry: Entry| -> Result<(String, Tensor), Error> {
             if let Some(variable) = self.variables.get(&entry.name) {
                 return Ok((entry.name, variable.as_detached_tensor().copy()?));
+            }
+            if let Some(tensor) = self.exact.get(&entry.name) {
+                return Ok((entry.name, tensor.clone()));
             }
             let tensor = match &self.engine {
                 Engine::F32(frozen, _) => entry.tensor(frozen)?,
@@ -291,8 +320,8 @@ impl TrainModel {
         Ok(decoder)
     }
 
-    fn tensors<'a>(&'a self, base: &'a Weights) -> tensors::Pass<'a> {
-        tensors::Pass::new(&self.config, &base.tensors, &self.variables, self.adapter().1)
+    fn tensors<'a>(&'a self, base: &'a Weights) -> Result<tensors::Pass<'a>, Error> {
+        Ok(tensors::Pass::new(&self.config, &base.tensors, &self.variables, self.adapter().1)?)
     }
 
     /// Bytes of the weights, the trained values and, while a step is taken, their copies and gradients.
@@ -332,6 +361,7 @@ pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Resu
 /// Moves the values of tensors to where the kernels look for them, one after the other.
 fn load<F: Float>(config: &Config, entries: &[Entry], mut weights: Weights) -> Result<Decoder<F>, Error> {
     let mut decoder = Decoder::empty(config.num_hidden_layers);
+    decoder.layers.iter_mut().zip(&config.layers).for_each(|(layer, look)| layer.look = *look);
     for entry in entries {
         let tensor = weights.tensors.remove(&entry.name).expect("every entry was looked up before");
         entry.load(&mut decoder, &tensor)?;

@@ -39,14 +39,14 @@ impl<F: Float> Panels<F> {
         self.values.is_empty()
     }
 
-    /// `y = x Wᵀ`, or that added to `y`; rows of `x` and `y` lie one behind the other.
-    pub fn multiply(&self, x: &[F], y: &mut [F], old: Old) {
+    /// `y = factor · x Wᵀ`, or that added to `y`; rows of `x` and `y` lie one behind the other.
+    pub fn multiply(&self, x: &[F], y: &mut [F], old: Old, factor: F) {
         let (rows, width) = (x.len() / self.inputs, self.values.len() / self.inputs);
         let x = Mat::new(x, rows, self.inputs);
         for (i, panel) in self.values.chunks(PANEL * self.inputs).enumerate() {
             let outputs = panel.len() / self.inputs;
             let panel = Mat::new(panel, self.inputs, outputs);
-            multiply(MatMut::strided(&mut y[i * PANEL..], rows, outputs, width), old, F::ONE, x, panel);
+            multiply(MatMut::strided(&mut y[i * PANEL..], rows, outputs, width), old, factor, x, panel);
         }
     }
 }
@@ -62,7 +62,7 @@ mod tests {
         for (rows, inputs, outputs) in [(5, 7, 3), (70, 30, 64), (3, 8, 150)] {
             let (x, w) = (wave(rows * inputs, 1), wave(outputs * inputs, 2));
             let (mut found, mut right) = (vec![1.0; rows * outputs], vec![1.0; rows * outputs]);
-            Panels::new(&w, inputs).multiply(&x, &mut found, Old::Add);
+            Panels::new(&w, inputs).multiply(&x, &mut found, Old::Add, 1.0);
             let (x, w) = (Mat::new(&x, rows, inputs), Mat::new(&w, outputs, inputs));
             multiply(MatMut::new(&mut right, rows, outputs), Old::Add, 1.0, x, w.t());
             assert!(found.iter().zip(&right).all(|(found, right)| (found - right).abs() < 1e-13));

@@ -8,7 +8,9 @@ use super::attention::Heads;
 use super::float::Float;
 use super::kernels::add;
 use super::panels::Panels;
-use crate::{Config, Error};
+use crate::names::{FUSED, Norm, biased, norms};
+pub(super) use crate::names::{Fused, Widths};
+use crate::{Config, Error, Look};
 
 /// Values of one kind. Shared until written; empty where there is nothing (no bias, no adapter, a frozen gradient).
 pub(super) type Buffer<F> = Arc<Vec<F>>;
@@ -36,18 +38,28 @@ pub(super) struct Linear<F> {
 /// One decoder layer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer<F> {
-    /// Gain of the norm before attention.
+    /// How it attends; of no meaning among gradients.
+    pub look: Look,
+    /// Gain of the norm before attention. Gains hold the offset that the files leave out.
     pub norm_in: Buffer<F>,
     /// Query, key, value.
     pub qkv: Linear<F>,
+    /// Gain of the norms of the heads of queries, or empty.
+    pub norm_query: Buffer<F>,
+    /// The same of keys.
+    pub norm_key: Buffer<F>,
     /// Output of attention.
     pub out: Linear<F>,
+    /// Gain of the norm behind attention, or empty.
+    pub norm_out: Buffer<F>,
     /// Gain of the norm before the feed-forward part.
     pub norm_mid: Buffer<F>,
     /// Gate, up.
     pub gate_up: Linear<F>,
     /// Down.
     pub down: Linear<F>,
+    /// Gain of the norm behind the feed-forward part, or empty.
+    pub norm_down: Buffer<F>,
 }
 
 impl<F: Float> Linear<F> {
@@ -76,8 +88,9 @@ impl<F: Float> Linear<F> {
 
 impl<F: Float> Layer<F> {
     fn buffers(&mut self) -> impl Iterator<Item = &mut Buffer<F>> {
-        let Self { norm_in, qkv, out, norm_mid, gate_up, down } = self;
-        [norm_in, norm_mid].into_iter().chain([qkv, out, gate_up, down].into_iter().flat_map(Linear::buffers))
+        let Self { look: _, norm_in, qkv, norm_query, norm_key, out, norm_out, norm_mid, gate_up, down, norm_down } = self;
+        let norms = [norm_in, norm_mid, norm_query, norm_key, norm_out, norm_down];
+        norms.into_iter().chain([qkv, out, gate_up, down].into_iter().flat_map(Linear::buffers))
     }
 
     fn linear(&self, fused: Fused) -> &Linear<F> {
@@ -95,6 +108,28 @@ impl<F: Float> Layer<F> {
             Fused::Out => &mut self.out,
             Fused::GateUp => &mut self.gate_up,
             Fused::Down => &mut self.down,
+        }
+    }
+
+    fn norm(&self, norm: Norm) -> &Buffer<F> {
+        match norm {
+            Norm::In => &self.norm_in,
+            Norm::Query => &self.norm_query,
+            Norm::Key => &self.norm_key,
+            Norm::Out => &self.norm_out,
+            Norm::Mid => &self.norm_mid,
+            Norm::Down => &self.norm_down,
+        }
+    }
+
+    fn norm_mut(&mut self, norm: Norm) -> &mut Buffer<F> {
+        match norm {
+            Norm::In => &mut self.norm_in,
+            Norm::Query => &mut self.norm_query,
+            Norm::Key => &mut self.norm_key,
+            Norm::Out => &mut self.norm_out,
+            Norm::Mid => &mut self.norm_mid,
+            Norm::Down => &mut self.norm_down,
         }
     }
 
@@ -138,18 +173,8 @@ pub(super) enum Field {
     Embed,
     Norm,
     Head,
-    NormIn(usize),
-    NormMid(usize),
+    LayerNorm(usize, Norm),
     Linear(usize, Fused, Part),
-}
-
-/// A fused linear of [`Layer`].
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Fused {
-    Qkv,
-    Out,
-    GateUp,
-    Down,
 }
 
 /// A buffer of [`Linear`].
@@ -170,87 +195,45 @@ pub(super) struct Entry {
     pub shape: Vec<usize>,
     field: Field,
     start: usize,
-}
-
-/// Inputs and outputs of the fused linears of a configuration.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Widths {
-    /// Residual stream.
-    pub hidden: usize,
-    /// All query heads.
-    pub queries: usize,
-    /// All key heads.
-    pub keys: usize,
-    /// Feed-forward.
-    pub inner: usize,
-}
-
-impl Widths {
-    pub fn of(config: &Config) -> Self {
-        let head = config.head_dim;
-        let (queries, keys) = (config.num_attention_heads * head, config.num_key_value_heads * head);
-        Self { hidden: config.hidden_size, queries, keys, inner: config.intermediate_size }
-    }
-
-    /// The parts of a fused linear: name within the layer, outputs.
-    pub fn parts(self, fused: Fused) -> &'static [&'static str] {
-        match fused {
-            Fused::Qkv => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-            Fused::Out => &["self_attn.o_proj"],
-            Fused::GateUp => &["mlp.gate_proj", "mlp.up_proj"],
-            Fused::Down => &["mlp.down_proj"],
-        }
-    }
-
-    /// Outputs of each part, and how many of the three places are parts.
-    pub fn outputs(self, fused: Fused) -> ([usize; 3], usize) {
-        match fused {
-            Fused::Qkv => ([self.queries, self.keys, self.keys], 3),
-            Fused::Out | Fused::Down => ([self.hidden, 0, 0], 1),
-            Fused::GateUp => ([self.inner, self.inner, 0], 2),
-        }
-    }
-
-    /// Inputs.
-    pub fn inputs(self, fused: Fused) -> usize {
-        match fused {
-            Fused::Qkv | Fused::GateUp => self.hidden,
-            Fused::Out => self.queries,
-            Fused::Down => self.inner,
-        }
-    }
+    /// What its values are less than those that are computed with.
+    pub offset: f64,
 }
 
 pub(super) fn heads(config: &Config) -> Heads {
-    Heads { queries: config.num_attention_heads, keys: config.num_key_value_heads, width: config.head_dim }
+    let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);
+    Heads { queries, keys, width: config.head_dim, scale: config.attention_scale, window: None }
 }
-
-const FUSED: [Fused; 4] = [Fused::Qkv, Fused::Out, Fused::GateUp, Fused::Down];
 
 /// The weights of a model by their Hugging Face names.
 pub(super) fn base_entries(config: &Config) -> Vec<Entry> {
     let (widths, vocabulary) = (Widths::of(config), config.vocab_size);
     let hidden = widths.hidden;
-    let entry = |name: &str, shape: &[usize], field| Entry { name: name.to_owned(), shape: shape.to_vec(), field, start: 0 };
-    let mut entries =
-        vec![entry("model.embed_tokens.weight", &[vocabulary, hidden], Field::Embed), entry("model.norm.weight", &[hidden], Field::Norm)];
+    let matrix = |name: &str, field| Entry { name: name.to_owned(), shape: vec![vocabulary, hidden], field, start: 0, offset: 0.0 };
+    let gain = |name: &str, width, field| Entry {
+        name: format!("{name}.weight"),
+        shape: vec![width],
+        field,
+        start: 0,
+        offset: config.gain_offset,
+    };
+    let mut entries = vec![matrix("model.embed_tokens.weight", Field::Embed), gain("model.norm", hidden, Field::Norm)];
     if !config.tie_word_embeddings {
-        entries.push(entry("lm_head.weight", &[vocabulary, hidden], Field::Head));
+        entries.push(matrix("lm_head.weight", Field::Head));
     }
     for layer in 0..config.num_hidden_layers {
-        entries.push(entry(&format!("model.layers.{layer}.input_layernorm.weight"), &[hidden], Field::NormIn(layer)));
-        entries.push(entry(&format!("model.layers.{layer}.post_attention_layernorm.weight"), &[hidden], Field::NormMid(layer)));
+        let norms = norms(config).into_iter();
+        entries
+            .extend(norms.map(|(norm, part, width)| gain(&format!("model.layers.{layer}.{part}"), width, Field::LayerNorm(layer, norm))));
         for fused in FUSED {
-            let biased = config.attention_bias && matches!(fused, Fused::Qkv | Fused::Out);
             let inputs = widths.inputs(fused);
             let mut above = 0;
             for (part, outputs) in widths.parts(fused).iter().zip(widths.outputs(fused).0) {
                 let mut push = |kind: &str, shape: &[usize], part_of, start| {
                     let name = format!("model.layers.{layer}.{part}.{kind}");
-                    entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start });
+                    entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start, offset: 0.0 });
                 };
                 push("weight", &[outputs, inputs], Part::Weight, above * inputs);
-                if biased {
+                if biased(config, fused) {
                     push("bias", &[outputs], Part::Bias, above);
                 }
                 above += outputs;
@@ -270,7 +253,7 @@ pub(super) fn adapter_entries(config: &Config, rank: usize) -> Vec<Entry> {
         for (i, (part, outputs)) in widths.parts(fused).iter().zip(widths.outputs(fused).0).enumerate() {
             let mut push = |kind: &str, shape: [usize; 2], part_of, start| {
                 let name = format!("model.layers.{layer}.{part}.{kind}.weight");
-                entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start });
+                entries.push(Entry { name, shape: shape.to_vec(), field: Field::Linear(layer, fused, part_of), start, offset: 0.0 });
             };
             push("lora_A", [rank, inputs], Part::A, i * rank * inputs);
             push("lora_B", [outputs, rank], Part::B, above * rank);
@@ -287,12 +270,15 @@ impl Entry {
 
     /// Copies a tensor of this entry's shape to its place.
     pub fn load<F: Float>(&self, decoder: &mut Decoder<F>, tensor: &Tensor) -> Result<(), Error> {
-        let values = tensor.flatten_all()?.to_vec1::<F>()?;
+        let mut values = tensor.flatten_all()?.to_vec1::<F>()?;
+        if self.offset != 0.0 {
+            values.iter_mut().for_each(|value| *value += F::from_f64(self.offset));
+        }
         self.room(decoder).copy_from_slice(&values);
         Ok(())
     }
 
-    /// Copies this entry's place out as a tensor; it must be there.
+    /// Copies this entry's place out as a tensor, offset and all; it must be there.
     pub fn tensor<F: Float>(&self, decoder: &Decoder<F>) -> Result<Tensor, Error> {
         let values = &decoder.buffer(self.field)[self.start..self.start + self.len()];
         Ok(Tensor::from_slice(values, self.shape.as_slice(), &Device::Cpu)?)
@@ -351,8 +337,7 @@ impl<F: Float> Decoder<F> {
             Field::Embed => &self.embed,
             Field::Norm => &self.norm,
             Field::Head => &self.head,
-            Field::NormIn(layer) => &self.layers[layer].norm_in,
-            Field::NormMid(layer) => &self.layers[layer].norm_mid,
+            Field::LayerNorm(layer, norm) => self.layers[layer].norm(norm),
             Field::Linear(layer, fused, part) => self.layers[layer].linear(fused).buffer(part),
         }
     }
@@ -362,8 +347,7 @@ impl<F: Float> Decoder<F> {
             Field::Embed => &mut self.embed,
             Field::Norm => &mut self.norm,
             Field::Head => &mut self.head,
-            Field::NormIn(layer) => &mut self.layers[layer].norm_in,
-            Field::NormMid(layer) => &mut self.layers[layer].norm_mid,
+            Field::LayerNorm(layer, norm) => self.layers[layer].norm_mut(norm),
             Field::Linear(layer, fused, part) => self.layers[layer].linear_mut(fused).buffer_mut(part),
         }
     }

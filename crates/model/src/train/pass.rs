@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::branch::Style;
 use super::float::Float;
 use super::head::{Head, HeadGradient, cross_entropy};
-use super::kernels::{Rotations, add, rms_norm, rms_norm_back};
+use super::kernels::{Rotations, add, rms_norm, rms_norm_back, scale};
 use super::layer::{Cut, Kept, Scratch, Shared, Work};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
@@ -84,11 +85,12 @@ impl<'a, F: Float> Pass<'a, F> {
             hidden: widths.hidden,
             inner: widths.inner,
             eps: F::from_f64(config.rms_norm_eps),
+            style: Style::of(config),
             qkv: form(Fused::Qkv),
-            out: form(Fused::Out),
+            out: form(Fused::Out).times(F::from_f64(config.residual_multiplier)),
             gate_up: form(Fused::GateUp),
-            down: form(Fused::Down),
-            rotations: Rotations::new(&config.inverse_frequencies(), longest),
+            down: form(Fused::Down).times(F::from_f64(config.residual_multiplier)),
+            rotations: Rotations::of(config, longest, longest),
         };
         Self { decoder, shared, rooms, memory: usize::MAX, shares: true }
     }
@@ -165,6 +167,7 @@ impl<'a, F: Float> Pass<'a, F> {
         for token in &pack.tokens {
             x.extend_from_slice(&decoder.embed[*token as usize * hidden..][..hidden]);
         }
+        scale(x, shared.style.embedding);
         let threads = if wide { rayon::current_num_threads() } else { 1 };
         let keep = Taken::of(shared, pack, layers, threads).layers(bytes);
         // the layers before this one hand one room of work on from each to the next
@@ -191,6 +194,7 @@ impl<'a, F: Float> Pass<'a, F> {
         }
         if !gradient.embed.is_empty() {
             let embed = own(&mut gradient.embed);
+            scale(x, shared.style.embedding);
             for (token, dx) in pack.tokens.iter().zip(x.chunks_exact(hidden)) {
                 add(&mut embed[*token as usize * hidden..][..hidden], dx);
             }
@@ -204,6 +208,8 @@ impl<'a, F: Float> Pass<'a, F> {
         let rows: Vec<F> = pack.scored.iter().flat_map(|s| x[s.row * hidden..][..hidden].iter().copied()).collect();
         let (mut normed, mut inverse) = (vec![F::ZERO; rows.len()], vec![F::ZERO; pack.scored.len()]);
         rms_norm(&rows, &decoder.norm, self.shared.eps, &mut normed, &mut inverse);
+        // a factor on the logits is one on what the head is given
+        scale(&mut normed, self.shared.style.logits);
         let tied = decoder.head.is_empty();
         let matrix = if tied { &decoder.embed } else { &decoder.head };
         let head = Head { matrix, panels: &decoder.head_panels, hidden };
@@ -211,6 +217,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let mut dnormed = vec![F::ZERO; rows.len()];
         let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });
         let loss = cross_entropy(&normed, head, &pack.scored, Some(HeadGradient { rows: &mut dnormed, matrix: slot }), wide);
+        scale(&mut dnormed, self.shared.style.logits);
         let mut drows = normed;
         drows.fill(F::ZERO);
         rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
@@ -253,9 +260,15 @@ mod tests {
 
     #[test]
     fn what_is_computed_again_has_the_same_bits() {
-        let text = r#"{"model_type": "llama", "vocab_size": 30, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 4,
+        again("llama");
+        again("gemma3_text");
+    }
+
+    fn again(family: &str) {
+        let text = r#"{"model_type": "FAMILY", "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 8,
+            "vocab_size": 30, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 4,
             "num_attention_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}"#;
-        let config = Config::from_json(text.as_bytes(), "test").expect("a good configuration");
+        let config = Config::from_json(text.replace("FAMILY", family).as_bytes(), "test").expect("a good configuration");
         let model = TrainModel::random(&config, 1, DType::F32, &Device::Cpu).expect("a small model");
         let sequence = |len: u32| Sequence { tokens: (0..len).collect(), targets: (1..=len).map(Some).collect(), weight: 1.0 };
         let batch = [sequence(20), sequence(9), sequence(29)];

@@ -33,7 +33,7 @@ pub(super) fn weights(
         let deviation = if residual { 0.02 / (2.0 * layers as f64).sqrt() } else { 0.02 };
         let values = match (entry.shape.len(), entry.name.ends_with("bias")) {
             (_, true) => tensor(entry, dtype, device, || 0.0),
-            (1, false) => tensor(entry, dtype, device, || 1.0),
+            (1, false) => tensor(entry, dtype, device, || 1.0 - entry.offset),
             _ => tensor(entry, dtype, device, || deviation * normal(&mut source)),
         }?;
         Ok((entry.name.clone(), values))

@@ -20,6 +20,13 @@ pub struct Work {
     pub flops: f64,
 }
 
+/// Pairs of a query and a key of so many rows behind so many others, of which each sees the last `window`.
+fn pairs_of(before: usize, rows: usize, window: usize) -> usize {
+    // the rows that see all keys up to their own come first
+    let whole = window.saturating_sub(before).min(rows);
+    whole * before + whole * (whole + 1) / 2 + (rows - whole) * window.min(before + rows)
+}
+
 impl TrainModel {
     /// What [`TrainModel::loss_and_gradients`] of a batch costs at least.
     #[must_use]
@@ -27,12 +34,13 @@ impl TrainModel {
     pub fn work(&self, batch: &[Sequence]) -> Work {
         let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares && !matches!(self.engine, Engine::Tensors(_)) });
         let (mut rows, mut pairs, mut scored) = (0, 0, 0);
+        let windows = || self.config.layers.iter().map(|look| look.window.unwrap_or(usize::MAX));
         for pack in packs.iter().flatten() {
             rows += pack.tokens.len();
             scored += pack.scored.len();
             for segment in &pack.segments {
                 let before: usize = segment.before.iter().map(|span| span.len).sum();
-                pairs += segment.own.len * before + segment.own.len * (segment.own.len + 1) / 2;
+                pairs += windows().map(|window| pairs_of(before, segment.own.len, window)).sum::<usize>();
             }
         }
         let (config, widths) = (&self.config, Widths::of(&self.config));
@@ -47,7 +55,7 @@ impl TrainModel {
         let of_weight = if self.trainable == Trainable::Full { 6 } else { 4 };
         let of_row = config.num_hidden_layers * (weights * of_weight + adapters * 6);
         let of_scored = config.vocab_size * config.hidden_size * of_weight;
-        let of_pair = config.num_hidden_layers * 12 * widths.queries;
+        let of_pair = 12 * widths.queries;
         let flops = rows as f64 * of_row as f64 + scored as f64 * of_scored as f64 + pairs as f64 * of_pair as f64;
         Work { rows: rows as u64, flops }
     }
@@ -72,5 +80,18 @@ impl TrainModel {
         };
         let best = (0..TRIES).map(|_| time(&mut once)).min().unwrap_or_default();
         (2 * threads * ROWS * inputs * outputs) as f64 / best.as_secs_f64().max(1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pairs_of;
+
+    #[test]
+    fn pairs_are_counted_one_by_one() {
+        for (before, rows, window) in [(0, 5, usize::MAX), (3, 4, usize::MAX), (3, 4, 5), (3, 4, 2), (0, 9, 4), (7, 2, 8), (7, 2, 9)] {
+            let right: usize = (0..rows).map(|row| (before + row + 1).min(window)).sum();
+            assert_eq!(pairs_of(before, rows, window), right, "{before}, {rows}, {window}");
+        }
     }
 }

@@ -7,11 +7,12 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
-use crate::Config;
 use crate::train::attention::{Heads, Span};
+use crate::train::float::Float;
 use crate::train::kernels::Rotations;
 use crate::train::layout::Pack;
 use crate::train::parameters::heads;
+use crate::{Config, Look};
 
 /// Query rows of a sequence that are taken at once.
 struct Block {
@@ -24,12 +25,11 @@ struct Block {
 /// Attention over one pack.
 pub(super) struct Attention {
     heads: Heads,
-    /// (T, width / 2): cosine and sine of each row's position.
-    cos: Tensor,
-    sin: Tensor,
+    /// Of each rope (T, turned dimensions / 2): cosine and sine of each row's position.
+    tables: Vec<(Tensor, Tensor)>,
     sequences: Vec<Span>,
-    /// By length of a sequence.
-    blocks: BTreeMap<usize, Vec<Block>>,
+    /// By window and length of a sequence.
+    blocks: BTreeMap<(Option<usize>, usize), Vec<Block>>,
 }
 
 /// The queries, keys and values of one sequence by group: (groups, shared · len, width) where blocks are cut from
@@ -46,35 +46,40 @@ impl Attention {
         let heads = heads(config);
         let sequences: Vec<Span> = pack.segments.iter().map(|segment| segment.own).collect();
         let longest = sequences.iter().map(|s| s.len).max().unwrap_or(0);
-        let (cos, sin) = table(&config.inverse_frequencies(), longest, dtype, device)?;
         let positions: Vec<u32> = pack.positions.iter().map(|p| u32::try_from(*p).expect("a position fits 32 bits")).collect();
         let positions = Tensor::from_vec(positions, pack.positions.len(), device)?;
+        let rows = |(cos, sin): (Tensor, Tensor)| Ok((cos.index_select(&positions, 0)?, sin.index_select(&positions, 0)?));
+        let tables = tables(config, longest, dtype, device)?.into_iter().map(rows).collect::<Result<_>>()?;
         let mut blocks = BTreeMap::new();
-        for len in sequences.iter().map(|s| s.len) {
-            if let std::collections::btree_map::Entry::Vacant(place) = blocks.entry(len) {
-                place.insert(cut(len, (scores / (heads.queries * len)).clamp(1, len), dtype, device)?);
+        for (window, len) in config.layers.iter().flat_map(|look| sequences.iter().map(|s| (look.window, s.len))) {
+            if let std::collections::btree_map::Entry::Vacant(place) = blocks.entry((window, len)) {
+                place.insert(cut(len, (scores / (heads.queries * len)).clamp(1, len), window, dtype, device)?);
             }
         }
-        let (cos, sin) = (cos.index_select(&positions, 0)?, sin.index_select(&positions, 0)?);
-        Ok(Self { heads, cos, sin, sequences, blocks })
+        Ok(Self { heads, tables, sequences, blocks })
     }
 
-    /// Turns rows (T × heads·width) by their positions; `back` turns the other way, which is the gradient because a
-    /// rotation's inverse is its transpose. Su et al. 2021, arXiv 2104.09864, half-split pairs.
-    pub fn turn(&self, x: &Tensor, back: bool) -> Result<Tensor> {
+    /// Turns rows (T × heads·width) by their positions, with the rope of a layer; `back` turns the other way, which is the
+    /// gradient because a rotation's inverse is its transpose. Su et al. 2021, arXiv 2104.09864, half-split pairs.
+    pub fn turn(&self, x: &Tensor, look: Look, back: bool) -> Result<Tensor> {
+        let Some((cos, sin)) = look.rope.map(|rope| &self.tables[rope]) else { return Ok(x.clone()) };
         let (rows, columns) = x.dims2()?;
-        let width = self.heads.width;
-        let sin = if back { self.sin.neg()? } else { self.sin.clone() };
+        let (width, turned) = (self.heads.width, 2 * cos.dim(1)?);
+        let sin = if back { sin.neg()? } else { sin.clone() };
         let x = x.contiguous()?.reshape((1, rows, columns / width, width))?;
-        rope_thd(&x, &self.cos, &sin)?.reshape((rows, columns))
+        if turned == width {
+            return rope_thd(&x, cos, &sin)?.reshape((rows, columns));
+        }
+        let (first, rest) = (x.narrow(3, 0, turned)?.contiguous()?, x.narrow(3, turned, width - turned)?);
+        Tensor::cat(&[rope_thd(&first, cos, &sin)?, rest], 3)?.reshape((rows, columns))
     }
 
     /// Results (T × queries·width) of turned queries and keys, and values. Vaswani et al. 2017, arXiv 1706.03762.
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, look: Look) -> Result<Tensor> {
         let mut mixed = Vec::new();
         for sequence in &self.sequences {
             let grouped = self.grouped(q, k, v, *sequence)?;
-            let blocks = self.blocks[&sequence.len].iter().map(|block| {
+            let blocks = self.blocks[&(look.window, sequence.len)].iter().map(|block| {
                 let (_, weights) = self.weights(&grouped, block)?;
                 self.split(&weights.matmul(&grouped.values.narrow(1, 0, block.first + block.count)?.contiguous()?)?, block.count)
             });
@@ -84,13 +89,13 @@ impl Attention {
     }
 
     /// Gradients of turned queries and keys, and of values.
-    pub fn backward(&self, [q, k, v]: [&Tensor; 3], mixed: &Tensor, dmixed: &Tensor) -> Result<[Tensor; 3]> {
+    pub fn backward(&self, [q, k, v]: [&Tensor; 3], mixed: &Tensor, dmixed: &Tensor, look: Look) -> Result<[Tensor; 3]> {
         let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
         for sequence in &self.sequences {
             let grouped = self.grouped(q, k, v, *sequence)?;
             let (mixed, dmixed) = (self.groups(mixed, *sequence)?, self.groups(dmixed, *sequence)?);
             let (mut dqueries, mut dkeys, mut dvalues) = (Vec::new(), Vec::new(), Vec::new());
-            for block in &self.blocks[&sequence.len] {
+            for block in &self.blocks[&(look.window, sequence.len)] {
                 let seen = block.first + block.count;
                 let (queries, weights) = self.weights(&grouped, block)?;
                 let (mixed, dmixed) = (self.take(&mixed, block)?, self.take(&dmixed, block)?);
@@ -98,7 +103,7 @@ impl Attention {
                 // Σ over keys of weight · gradient is the product of a row's result with its gradient
                 let total = (&mixed * &dmixed)?.sum_keepdim(D::Minus1)?;
                 let slopes = (&weights * dmixed.matmul(&values.t()?)?.broadcast_sub(&total)?)?;
-                dqueries.push(self.split(&(slopes.matmul(&keys)? * self.scale())?, block.count)?);
+                dqueries.push(self.split(&(slopes.matmul(&keys)? * self.heads.scale::<f64>())?, block.count)?);
                 dkeys.push(slopes.t()?.matmul(&queries)?.pad_with_zeros(1, 0, sequence.len - seen)?);
                 dvalues.push(weights.t()?.matmul(&dmixed)?.pad_with_zeros(1, 0, sequence.len - seen)?);
             }
@@ -117,14 +122,8 @@ impl Attention {
         Ok((queries, softmax_last_dim(&scores)?.flatten(1, 2)?))
     }
 
-    fn scale(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a width is a small number")]
-        let width = self.heads.width as f64;
-        1.0 / width.sqrt()
-    }
-
     fn grouped(&self, q: &Tensor, k: &Tensor, v: &Tensor, sequence: Span) -> Result<Grouped> {
-        let queries = (self.groups(q, sequence)? * self.scale())?;
+        let queries = (self.groups(q, sequence)? * self.heads.scale::<f64>())?;
         Ok(Grouped { queries, keys: self.groups(k, sequence)?.squeeze(1)?, values: self.groups(v, sequence)?.squeeze(1)? })
     }
 
@@ -159,23 +158,32 @@ fn sum(parts: &[Tensor]) -> Result<Tensor> {
 }
 
 /// Blocks of `step` rows of a sequence.
-fn cut(len: usize, step: usize, dtype: DType, device: &Device) -> Result<Vec<Block>> {
+fn cut(len: usize, step: usize, window: Option<usize>, dtype: DType, device: &Device) -> Result<Vec<Block>> {
+    let window = window.unwrap_or(usize::MAX);
     let block = |first: usize| {
         let count = step.min(len - first);
-        let row = |i: usize| (0..first + count).map(move |j| if j > first + i { f32::NEG_INFINITY } else { 0.0 });
+        let sees = move |i: usize, j: usize| j <= first + i && first + i - j < window;
+        let row = |i: usize| (0..first + count).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY });
         let mask = Tensor::from_vec((0..count).flat_map(row).collect::<Vec<_>>(), (count, first + count), device)?;
         Ok(Block { first, count, mask: mask.to_dtype(dtype)? })
     };
     (0..len).step_by(step).map(block).collect()
 }
 
-/// Cosines and sines (positions, width / 2), rounded as the engine on slices rounds them.
-fn table(frequencies: &[f64], positions: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
-    let shape = (positions, frequencies.len());
+/// Cosines and sines of each rope (positions, turned dimensions / 2), rounded as the engine on slices rounds them.
+fn tables(config: &Config, positions: usize, dtype: DType, device: &Device) -> Result<Vec<(Tensor, Tensor)>> {
     if dtype == DType::F64 {
-        let (cos, sin) = Rotations::<f64>::new(frequencies, positions).into_parts();
-        return Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?));
+        return Rotations::<f64>::of(config, positions, positions).into_iter().map(|table| tensors(table, positions, device)).collect();
     }
-    let (cos, sin) = Rotations::<f32>::new(frequencies, positions).into_parts();
-    Ok((Tensor::from_vec(cos, shape, device)?.to_dtype(dtype)?, Tensor::from_vec(sin, shape, device)?.to_dtype(dtype)?))
+    let tables = Rotations::<f32>::of(config, positions, positions).into_iter().map(|table| {
+        let (cos, sin) = tensors(table, positions, device)?;
+        Ok((cos.to_dtype(dtype)?, sin.to_dtype(dtype)?))
+    });
+    tables.collect()
+}
+
+fn tensors<F: Float>(table: Rotations<F>, positions: usize, device: &Device) -> Result<(Tensor, Tensor)> {
+    let (cos, sin) = table.into_parts();
+    let shape = (positions, cos.len() / positions.max(1));
+    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{D, Result, Tensor, Var};
 
 use super::Sums;
+use crate::train::kernels::{CUBE, SLOPE};
+use crate::{Activation, Config};
 
 /// Where the present values of parameters are found.
 #[derive(Clone, Copy)]
@@ -88,16 +90,36 @@ impl Linear {
     }
 }
 
-/// `x / rms(x) · gain` over rows. Zhang and Sennrich 2019, arXiv 1910.07467, with `eps` under the root as in Llama.
+/// `x / rms(x) · gain` over rows, or over each head of rows. Zhang and Sennrich 2019, arXiv 1910.07467, with `eps` under the root as
+/// in Llama.
 pub(super) struct Norm {
     gain: Value,
     eps: f64,
 }
 
 impl Norm {
-    /// The norm whose gain is `name`.
-    pub fn new(values: Values<'_>, name: &str, eps: f64) -> Self {
-        Self { gain: values.weight(name), eps }
+    /// The norm whose gain is `name`, to which the configuration may add an offset.
+    pub fn new(values: Values<'_>, name: &str, config: &Config) -> Result<Self> {
+        let mut gain = values.weight(name);
+        if config.gain_offset != 0.0 {
+            gain.tensor = (gain.tensor + config.gain_offset)?;
+        }
+        Ok(Self { gain, eps: config.rms_norm_eps })
+    }
+
+    /// [`Norm::forward`] of each head of rows (T × heads·width); 1 / rms comes as (T·heads × 1).
+    pub fn heads_forward(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (normed, inverse) = self.forward(&self.heads(x)?)?;
+        Ok((normed.reshape(x.shape())?, inverse))
+    }
+
+    /// [`Norm::backward`] of each head of rows.
+    pub fn heads_backward(&self, x: &Tensor, inverse: &Tensor, dout: &Tensor, sums: &mut Sums) -> Result<Tensor> {
+        self.backward(&self.heads(x)?, inverse, &self.heads(dout)?, sums)?.reshape(x.shape())
+    }
+
+    fn heads(&self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.reshape(((), self.gain.tensor.dim(0)?))
     }
 
     /// The normed rows (T × width), and 1 / rms of each (T × 1) for the way back.
@@ -122,15 +144,30 @@ impl Norm {
     }
 }
 
-/// `silu(gate) · up`. Shazeer 2020, arXiv 2002.05202.
-pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()? * up
+/// `f(gate) · up`. Shazeer 2020, arXiv 2002.05202.
+pub(super) fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => gate.silu()? * up,
+        Activation::GeluTanh => (gate * share(gate)?)? * up,
+    }
 }
 
 /// Gradients of gate and up.
-pub(super) fn swiglu_back(gate: &Tensor, up: &Tensor, dout: &Tensor) -> Result<(Tensor, Tensor)> {
-    let sigmoid = candle_nn::ops::sigmoid(gate)?;
-    let silu = (gate * &sigmoid)?;
-    let slope = (&sigmoid + (&silu * sigmoid.affine(-1.0, 1.0)?)?)?;
-    Ok((((dout * up)? * slope)?, (dout * silu)?))
+pub(super) fn gated_back(activation: Activation, gate: &Tensor, up: &Tensor, dout: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (share, inner) = match activation {
+        Activation::Silu => (candle_nn::ops::sigmoid(gate)?, None),
+        Activation::GeluTanh => (share(gate)?, Some((gate.sqr()? * (3.0 * CUBE))?.affine(SLOPE, SLOPE)?)),
+    };
+    let value = (gate * &share)?;
+    let mut steep = (&value * share.affine(-1.0, 1.0)?)?;
+    if let Some(inner) = inner {
+        steep = (steep * inner)?;
+    }
+    let slope = (&share + steep)?;
+    Ok((((dout * up)? * slope)?, (dout * value)?))
+}
+
+/// The share of x that gelu's tanh formula lets through: σ(x · (CUBE · x² + 1) · SLOPE).
+fn share(x: &Tensor) -> Result<Tensor> {
+    candle_nn::ops::sigmoid(&(x * (x.sqr()? * CUBE)?.affine(SLOPE, SLOPE)?)?)
 }

@@ -19,7 +19,7 @@ use super::{Gradients, Loss, Sequence};
 use crate::Config;
 use attention::Attention;
 use head::cross_entropy;
-use layer::{Kept, Layer};
+use layer::{Kept, Layer, times};
 use linear::{Norm, Value, Values};
 
 /// Gradients added up by name.
@@ -79,14 +79,14 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// From the weights as they were loaded, all there and of the right shapes, and the present values of what is trained;
     /// `scale` is α / rank.
-    pub fn new(config: &'a Config, base: &'a BTreeMap<String, Tensor>, variables: &'a BTreeMap<String, Var>, scale: f64) -> Self {
+    pub fn new(config: &'a Config, base: &'a BTreeMap<String, Tensor>, variables: &'a BTreeMap<String, Var>, scale: f64) -> Result<Self> {
         let values = Values { base, variables, scale };
         let embed = values.weight("model.embed_tokens.weight");
         let (dtype, device) = (embed.tensor.dtype(), embed.tensor.device().clone());
         let head = if config.tie_word_embeddings { None } else { values.find("lm_head.weight") };
-        let norm = Norm::new(values, "model.norm.weight", config.rms_norm_eps);
-        let layers = (0..config.num_hidden_layers).map(|index| Layer::new(config, values, index)).collect();
-        Self { config, variables, embed, layers, norm, head, dtype, device, limits: LIMITS }
+        let norm = Norm::new(values, "model.norm.weight", config)?;
+        let layers = (0..config.num_hidden_layers).map(|index| Layer::new(config, values, index)).collect::<Result<_>>()?;
+        Ok(Self { config, variables, embed, layers, norm, head, dtype, device, limits: LIMITS })
     }
 
     /// Loss alone.
@@ -117,7 +117,7 @@ impl<'a> Pass<'a> {
         }
         let tokens = Tensor::from_slice(&pack.tokens, rows, &self.device)?;
         let attention = Attention::new(self.config, pack, self.dtype, &self.device, self.limits.scores)?;
-        let mut x = self.embed.tensor.index_select(&tokens, 0)?;
+        let mut x = times(self.embed.tensor.index_select(&tokens, 0)?, self.config.embedding_multiplier)?;
         let Some(sums) = sums else {
             for layer in &self.layers {
                 x = layer.forward(&x, &attention)?.0;
@@ -141,6 +141,7 @@ impl<'a> Pass<'a> {
             dx = layer.backward((&x, &kept), &attention, &dx.expect("only the first layer's is not wanted"), i >= wanted, sums)?;
         }
         if let Some(dx) = dx {
+            let dx = times(dx, self.config.embedding_multiplier)?;
             let zeros = || Tensor::zeros((self.config.vocab_size, hidden), self.dtype, &self.device);
             sums.add(&self.embed, || zeros()?.index_add(&tokens, &dx, 0))?;
         }
@@ -153,10 +154,13 @@ impl<'a> Pass<'a> {
         let places = Tensor::from_vec(places, pack.scored.len(), &self.device)?;
         let rows = x.index_select(&places, 0)?;
         let (normed, inverse) = self.norm.forward(&rows)?;
+        // a factor on the logits is one on what the head is given
+        let factor = self.config.logits_divisor.recip();
+        let normed = times(normed, factor)?;
         let matrix = self.head.as_ref().unwrap_or(&self.embed);
         let Some(sums) = sums else { return cross_entropy(&normed, matrix, &pack.scored, self.limits.logits, None) };
         let (loss, dnormed) = cross_entropy(&normed, matrix, &pack.scored, self.limits.logits, Some(&mut *sums))?;
-        let dnormed = dnormed.expect("a pack that is run has rows with a loss");
+        let dnormed = times(dnormed.expect("a pack that is run has rows with a loss"), factor)?;
         let drows = self.norm.backward(&rows, &inverse, &dnormed, sums)?;
         Ok((loss, Some(x.zeros_like()?.index_add(&places, &drows, 0)?)))
     }
