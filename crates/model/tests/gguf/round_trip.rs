@@ -103,6 +103,47 @@ fn an_adapter_merges_to_the_same_bits() {
 }
 
 #[test]
+fn an_adapter_is_written_as_llama_cpp_wants_it() {
+    let model = Model::tiny();
+    let lora = Lora::load(&fixtures().join("golden/infer/tiny-llama-lora")).expect("a golden adapter");
+    let mut out = std::io::Cursor::new(Vec::new());
+    write_adapter(&mut out, "lora", &model.config, &lora).expect("a plain adapter");
+    out.set_position(0);
+    let content = gguf_file::Content::read(&mut out).expect("our own file");
+    let text = |key: &str| content.metadata[key].to_string().expect("a text").as_str();
+    assert_eq!((text("general.architecture"), text("general.type"), text("adapter.type")), ("llama", "adapter", "lora"));
+    // llama.cpp divides alpha by the rank itself
+    assert_eq!(content.metadata["adapter.lora.alpha"].to_f32().expect("a number"), 6.0);
+    let peft = Weights::load_file(
+        &fixtures().join("golden/infer/tiny-llama-lora/adapter_model.safetensors"),
+        candle_core::DType::F32,
+        &Device::Cpu,
+    );
+    let peft = peft.expect("a golden adapter");
+    let mut compared = 0;
+    for (module, theirs) in [("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v")] {
+        let ours = |part: &str| peft.tensors.get(&format!("base_model.model.model.layers.0.{module}.lora_{part}.weight"));
+        let (Some(down), Some(up)) = (ours("A"), ours("B")) else { continue };
+        let mut read = |part: &str| {
+            let tensor = content.tensor(&mut out, &format!("blk.0.{theirs}.weight.lora_{part}"), &Device::Cpu);
+            tensor.and_then(|tensor| tensor.dequantize(&Device::Cpu)).expect("our own tensor")
+        };
+        let (a, b) = (read("a"), read("b"));
+        assert_eq!((a.dims(), numbers(&a)), (down.dims(), numbers(down)));
+        assert_eq!(b.dims(), up.dims());
+        // row 2 i + h of a head of 12 is row i + 6 h in Hugging Face's order; values keep theirs
+        let row = |tensor: &Tensor, row: usize| tensor.get(row).and_then(|row| row.to_vec1::<f32>()).expect("a row");
+        for to in 0..up.dims()[0] {
+            let (head, place) = (to / 12, to % 12);
+            let from = if theirs == "attn_v" { to } else { head * 12 + place / 2 + 6 * (place % 2) };
+            assert_eq!(row(&b, to), row(up, from), "{theirs} row {to}");
+        }
+        compared += 1;
+    }
+    assert!(compared >= 2, "{compared}");
+}
+
+#[test]
 fn a_file_of_another_program_is_read_in_all_float_types() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let path = folder.path().join("model.gguf");
