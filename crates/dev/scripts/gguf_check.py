@@ -70,7 +70,7 @@ def tokenizes(check):
         alike += got == case["tokens"]
         if got != case["tokens"]:
             print(f"  {check['name']}: {case['text']!r}\n    ours  {case['tokens']}\n    llama {got}")
-    print(f"tokenizer {check['name']:10} {alike} of {len(check['texts'])} texts alike")
+    print(f"tokenizer {check['name']:20} {alike} of {len(check['texts'])} texts alike")
     return alike == len(check["texts"])
 
 

@@ -92,6 +92,11 @@ impl Gguf {
         self.content.metadata.get(key)?.to_vec().ok()?.iter().map(whole).collect()
     }
 
+    /// A list of numbers of 32 bits.
+    pub(crate) fn reals(&self, key: &str) -> Option<Vec<f32>> {
+        self.content.metadata.get(key)?.to_vec().ok()?.iter().map(|value| value.to_f32().ok()).collect()
+    }
+
     /// Names of the tensors, in order.
     pub(crate) fn tensors(&self) -> BTreeSet<&str> {
         self.content.tensor_infos.keys().map(String::as_str).collect()

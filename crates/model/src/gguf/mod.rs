@@ -5,9 +5,11 @@
 mod adapter;
 mod file;
 mod names;
+mod pieces;
 mod pre;
 mod quant;
 mod read;
+mod scheme;
 mod shape;
 mod vocabulary;
 mod write;

@@ -12,7 +12,7 @@ use record::Silent;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use super::tokenizers::{TEXTS, known};
+use super::tokenizers::{PIECES, TEXTS, known, scored};
 use super::{Model, cutting};
 
 /// A PEFT adapter of random numbers on all linear layers, strong enough to change answers.
@@ -95,11 +95,15 @@ fn llama_cpp_answers_as_we_do() {
             "cases": cases(&decoder, &prompts)}));
     }
     let mut tokenizers = Vec::new();
-    for (name, pre, ignore_merges) in known() {
-        let model = Model { chat: cutting(&pre, ignore_merges), ..Model::nano() };
+    let bytes = known().into_iter().map(|(name, pre, ignore_merges)| (name, cutting(&pre, ignore_merges)));
+    for (name, chat) in bytes.chain([("pieces", scored(false)), ("pieces after a blank", scored(true))]) {
+        let model = Model { chat, ..Model::nano() };
         let path = folder.path().join(format!("{name}.gguf"));
         model.write(&path, Quant::Q8_0);
-        let texts = TEXTS.iter().map(|text| json!({"text": text, "tokens": model.chat.tokenizer().encode(text, false).expect("any text")}));
+        let texts = TEXTS
+            .iter()
+            .chain(&PIECES)
+            .map(|text| json!({"text": text, "tokens": model.chat.tokenizer().encode(text, false).expect("any text")}));
         tokenizers.push(json!({"name": name, "model": path.display().to_string(), "texts": texts.collect::<Vec<_>>()}));
     }
     let model = Model::nano();

@@ -99,7 +99,7 @@ fn what_cannot_be_written_is_refused() {
     assert!(refusal(&model).contains("`model.layers.0.mlp.experts.weight`"));
     let model =
         Model { chat: cutting(&json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}), false), ..Model::nano() };
-    assert!(refusal(&model).contains("only byte-level BPE"), "{}", refusal(&model));
+    assert!(refusal(&model).contains("only BPE of bytes or of scored pieces"), "{}", refusal(&model));
     // more tokens than embeddings
     let model = Model { chat: Model::nano().chat, ..Model::tiny() };
     assert!(refusal(&model).contains("beyond the model's 96 embeddings"), "{}", refusal(&model));
