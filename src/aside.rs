@@ -19,7 +19,10 @@ impl Aside {
     pub fn new(target: &Path) -> anyhow::Result<Self> {
         let folder = target.join(".unfinished");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        Ok(Self { folder, target: target.to_owned() })
+        let aside = Self { folder, target: target.to_owned() };
+        // what a killed run left must not get a name
+        aside.clear();
+        Ok(aside)
     }
 
     /// Where the files lie until they are finished.
@@ -53,13 +56,47 @@ impl Aside {
         names.sort();
         Ok(names)
     }
+
+    fn clear(&self) {
+        for name in self.names().unwrap_or_default() {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+    }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        for name in self.names().unwrap_or_default() {
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
+        self.clear();
         let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::Aside;
+
+    #[test]
+    fn files_appear_when_all_are_finished_and_only_those_of_this_run() {
+        let target = tempfile::tempdir().expect("a scratch folder");
+        let names = || {
+            let mut names: Vec<_> = std::fs::read_dir(target.path()).expect("it is there").flatten().map(|e| e.file_name()).collect();
+            names.sort();
+            names
+        };
+        let put = |aside: &Aside, name| aside.create(name).and_then(|mut file| Ok(file.write_all(b"x")?)).expect("a scratch file");
+        let failed = Aside::new(target.path()).expect("a scratch folder");
+        put(&failed, "half");
+        drop(failed);
+        assert!(names().is_empty());
+        // a process that was killed drops nothing
+        let killed = Aside::new(target.path()).expect("a scratch folder");
+        put(&killed, "half");
+        std::mem::forget(killed);
+        let aside = Aside::new(target.path()).expect("a scratch folder");
+        put(&aside, "whole");
+        aside.finish().expect("a rename");
+        assert_eq!(names(), ["whole"]);
     }
 }

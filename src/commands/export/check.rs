@@ -82,14 +82,7 @@ impl<'a> Check<'a> {
         for (text, tokens) in self.texts.iter().zip(&self.tokens) {
             alike += usize::from(theirs.tokenizer().encode(text, false)? == *tokens);
         }
-        if !written.pre_exact {
-            self.context.ui.status(&format!(
-                "export    llama.cpp cuts no text just as this tokenizer does; the nearest it has, `{}`, gives {alike} of {} prompts the same \
-                 tokens: send it token ids, or judge the file as it is with `evaluate --model`",
-                written.pre,
-                self.texts.len()
-            ));
-        }
+        self.tokens(written, alike);
         let more = json!({
             "quant": quant.name(),
             "fallbacks": written.fallbacks.iter().map(|(wanted, used, count)| json!({"wanted": wanted, "used": used, "tensors": count}))
@@ -97,6 +90,22 @@ impl<'a> Check<'a> {
             "tokenizer": {"pre": written.pre, "exact": written.pre_exact, "prompts_alike": alike},
         });
         self.report(aside, name, &agreement, &more)
+    }
+
+    /// Says where llama.cpp's tokenizer is not this model's.
+    fn tokens(&self, written: &Written, alike: usize) {
+        let (pre, prompts) = (written.pre, self.texts.len());
+        let line = match written.pre_exact {
+            true => return,
+            false if alike == prompts => {
+                format!("llama.cpp's tokenizer (`{pre}`) gives all {prompts} prompts the same tokens, but is not the same")
+            }
+            false => format!(
+                "llama.cpp has no tokenizer like this one; the nearest, `{pre}`, gives {alike} of {prompts} prompts the same tokens: send it token \
+                 ids, or judge the file as it is with `evaluate --model`"
+            ),
+        };
+        self.context.ui.status(&format!("export    {line}"));
     }
 
     fn measure(&self, name: &str, config: &Config, weights: &Weights, tolerance: Tolerance) -> anyhow::Result<Agreement> {
