@@ -85,13 +85,14 @@ fn llama_cpp_answers_as_we_do() {
             // what llama.cpp is held against is what the file holds, not what was there before it was rounded
             let read = model::gguf::Gguf::open(path.as_ref()).and_then(|file| file.weights()).expect("our own file");
             let decoder = Decoder::new(&tuned.config, &read).expect("a decoder");
-            checks.push(json!({"name": format!("{name} {}", quant.name()), "model": path, "quant": quant.name(),
+            checks
+                .push(json!({"name": format!("{name} {}", quant.name()), "model": path, "quant": quant.name(), "ends": model.chat.ends(),
                 "cases": cases(&decoder, &prompts)}));
         }
         let mut served = model::gguf::Gguf::open(file("base.gguf").as_ref()).and_then(|file| file.weights()).expect("our own file");
         served.merge(&lora).expect("it fits");
         let decoder = Decoder::new(&tuned.config, &served).expect("a decoder");
-        checks.push(json!({"name": format!("{name} F16 + lora"), "model": file("base.gguf"), "lora": file("lora.gguf"), "quant": "F16",
+        checks.push(json!({"name": format!("{name} F16 + lora"), "model": file("base.gguf"), "lora": file("lora.gguf"), "quant": "F16", "ends": model.chat.ends(),
             "cases": cases(&decoder, &prompts)}));
     }
     let mut tokenizers = Vec::new();
