@@ -44,6 +44,10 @@ export-check PYTHON="python3":
     cargo build --release
     {{PYTHON}} crates/dev/scripts/export_check.py target/release/slm-migrate
 
+# llama.cpp loads the GGUF files that are written, and answers and tokenizes as we do (needs a Python with xllamacpp and gguf)
+gguf-check PYTHON="python3":
+    LLAMA_PYTHON={{PYTHON}} cargo test --release -p model --test gguf -- llama_cpp --ignored --nocapture
+
 # Collect, scrub and cluster a log: seconds, peak memory, store size
 bench-log LOG:
     cargo build --release

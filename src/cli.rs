@@ -85,7 +85,7 @@ pub enum Command {
     Verify,
     /// Records who accepted a test set or a promotion
     Approve(ApproveArgs),
-    /// Writes a task's dataset or an adapter to a folder
+    /// Writes a task's dataset or its fine-tune to a folder, and reads the fine-tune back
     Export(ExportArgs),
     /// Measures how fast a step is on this machine
     Bench(BenchArgs),
@@ -222,11 +222,11 @@ pub struct EvaluateArgs {
     /// Only this task (id or name); may be repeated
     #[arg(long, value_name = "TASK")]
     pub task: Vec<String>,
-    /// Judges this model folder instead of the trained adapters
-    #[arg(long, value_name = "DIR")]
+    /// Judges this model folder or GGUF file instead of the trained adapters
+    #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// PEFT adapter for `--model`
-    #[arg(long, value_name = "DIR", requires = "model")]
+    /// Adapter for `--model`: a PEFT folder or a GGUF file
+    #[arg(long, value_name = "PATH", requires = "model")]
     pub adapter: Option<PathBuf>,
     /// Judges an OpenAI-compatible server (base URL before `/chat/completions`)
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "predictions"])]
@@ -412,6 +412,28 @@ pub struct ExportArgs {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// How the weights of `gguf` are kept [default: f16]
+    #[arg(long, value_enum, value_name = "QUANT")]
+    pub quant: Option<Quantisation>,
+}
+
+/// How the weights of a GGUF file are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Quantisation {
+    /// 32 bits a weight: nothing is lost
+    F32,
+    /// 16 bits
+    #[default]
+    F16,
+    /// 8.5 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4.5 bits
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// About 4.8 bits, more where it matters most
+    #[value(name = "q4_k_m")]
+    Q4KM,
 }
 
 /// What can be exported.
@@ -421,6 +443,10 @@ pub enum Exported {
     Dataset,
     /// The adapter as a PEFT folder
     Adapter,
-    /// The base model with the adapter merged into it
+    /// The base model with the adapter merged into it, as a Hugging Face folder
     Merged,
+    /// The adapter as a GGUF file, for llama.cpp with the base model as another
+    GgufLora,
+    /// The base model with the adapter merged into it as one GGUF file, for llama.cpp and Ollama
+    Gguf,
 }

@@ -18,7 +18,7 @@ use crate::error::hinted;
 pub struct Config {
     /// Seed of everything random.
     pub seed: u64,
-    /// Folders of small models in Hugging Face layout; `nano` is the built-in one. None means `nano`.
+    /// Folders of small models in Hugging Face layout, or GGUF files; `nano` is the built-in one. None means `nano`.
     pub models: Vec<String>,
     /// Large models whose answers are the reference; none means the one that succeeds most.
     pub teachers: Vec<String>,

@@ -30,8 +30,8 @@ pub enum Purpose {
 /// Models and prices on disk.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub struct LocalFlags {
-    /// Folder of a small model (Hugging Face layout), or `nano` for the built-in one; may be repeated
-    #[arg(long = "model", value_name = "DIR")]
+    /// A small model: a folder in Hugging Face layout, a GGUF file, or `nano` for the built-in one; may be repeated
+    #[arg(long = "model", value_name = "PATH")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Prices: own TOML or a LiteLLM price map

@@ -1,6 +1,7 @@
 //! `slm-migrate`: moves the tasks of an LLM agent to small language models, with proof.
 //!
 //! This file only starts and ends the process; `cli` says what can be asked, `commands` does it.
+mod aside;
 mod cli;
 mod commands;
 mod config;

@@ -1,8 +1,9 @@
-//! The small models at hand: the built-in nano model and local folders in Hugging Face layout.
+//! The small models at hand: the built-in nano model, local folders in Hugging Face layout, GGUF files.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use model::gguf::Gguf;
 use model::{Chat, ChatFiles, Config, DType, Device, LocalModel, Settings, Weights};
 
 use crate::context::Context;
@@ -26,8 +27,8 @@ const BESIDE: [&str; 5] =
 pub struct Base {
     /// Its name in tables and manifests.
     pub name: String,
-    /// Where it lies; none for the built-in one.
-    pub folder: Option<PathBuf>,
+    /// Where it lies, a folder or a GGUF file; none for the built-in one.
+    pub place: Option<PathBuf>,
     /// Where it is trained. It answers on the CPU.
     pub device: Device,
 }
@@ -64,20 +65,31 @@ impl Base {
     pub fn at(context: &Context, place: &str) -> anyhow::Result<Self> {
         let device = model::device(&context.config.device.0)?;
         if place == NANO {
-            return Ok(Self { name: NANO.into(), folder: None, device });
+            return Ok(Self { name: NANO.into(), place: None, device });
         }
-        let folder = PathBuf::from(place);
-        if !folder.join("config.json").exists() {
+        let path = PathBuf::from(place);
+        if Gguf::is_called_so(&path) {
+            std::fs::metadata(&path).with_context(|| format!("cannot read the model `{place}`"))?;
+        } else if !path.join("config.json").exists() {
             let problem = format!("`{place}` is no model folder: it has no `config.json`");
-            return Err(hinted(problem, "name a folder in Hugging Face layout, or `nano` for the built-in model"));
+            return Err(hinted(problem, "name a folder in Hugging Face layout, a GGUF file, or `nano` for the built-in model"));
         }
-        let name = folder.file_name().map_or_else(|| place.to_owned(), |name| name.to_string_lossy().into_owned());
-        Ok(Self { name, folder: Some(folder), device })
+        let name = path.file_name().map_or_else(|| place.to_owned(), |name| name.to_string_lossy().into_owned());
+        Ok(Self { name, place: Some(path), device })
     }
 
     /// Whether its folder holds weights; what is only measured does without.
     pub fn has_weights(&self) -> bool {
-        self.folder.as_ref().is_none_or(|folder| Weights::lie_in(folder))
+        self.place.as_ref().is_none_or(|place| Gguf::is_called_so(place) || Weights::lie_in(place))
+    }
+
+    /// Its file, where it is one.
+    ///
+    /// # Errors
+    /// When the file is damaged; the hint says what may cure it.
+    fn gguf(&self) -> anyhow::Result<Option<Gguf>> {
+        let Some(place) = self.place.as_ref().filter(|place| Gguf::is_called_so(place)) else { return Ok(None) };
+        Gguf::open(place).map(Some).map_err(|error| damaged(&error))
     }
 
     /// Dimensions.
@@ -85,9 +97,10 @@ impl Base {
     /// # Errors
     /// When the file is missing or of an architecture that cannot be loaded.
     pub fn config(&self) -> anyhow::Result<Config> {
-        Ok(match &self.folder {
-            Some(folder) => Config::load(folder)?,
-            None => Config::from_json(CONFIG, "nano/config.json")?,
+        Ok(match (self.gguf()?, &self.place) {
+            (Some(file), _) => file.config().map_err(|error| damaged(&error))?,
+            (None, Some(folder)) => Config::load(folder)?,
+            (None, None) => Config::from_json(CONFIG, "nano/config.json")?,
         })
     }
 
@@ -96,9 +109,12 @@ impl Base {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn chat(&self) -> anyhow::Result<Chat> {
-        Ok(match &self.folder {
-            Some(folder) => Chat::load(folder)?,
-            None => Chat::from_bytes(&nano_chat(), &self.config()?)?,
+        Ok(match (self.gguf()?, &self.place) {
+            (Some(file), _) => file.chat().map_err(|error| {
+                hinted(error.to_string(), "put the `tokenizer.json` and `tokenizer_config.json` of the model it was made from beside it")
+            })?,
+            (None, Some(folder)) => Chat::load(folder)?,
+            (None, None) => Chat::from_bytes(&nano_chat(), &self.config()?)?,
         })
     }
 
@@ -107,9 +123,10 @@ impl Base {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn weights(&self) -> anyhow::Result<Weights> {
-        let loaded = match &self.folder {
-            Some(folder) => Weights::load(folder, DType::F32, &Device::Cpu),
-            None => Weights::from_bytes(WEIGHTS, DType::F32, &Device::Cpu),
+        let loaded = match (self.gguf()?, &self.place) {
+            (Some(file), _) => return file.weights().map_err(|error| damaged(&error)),
+            (None, Some(folder)) => Weights::load(folder, DType::F32, &Device::Cpu),
+            (None, None) => Weights::from_bytes(WEIGHTS, DType::F32, &Device::Cpu),
         };
         loaded.with_context(|| format!("cannot load the model `{}`", self.name))
     }
@@ -129,17 +146,25 @@ impl Base {
     /// When the adapter cannot be read or is of another model.
     pub fn merged(&self, adapter: &Path) -> anyhow::Result<Weights> {
         let mut weights = self.weights()?;
-        weights.tune(adapter)?;
+        weights.tune(adapter, &self.config()?)?;
         Ok(weights)
     }
 
-    /// The folder's files with other weights, ready to be written.
+    /// The files of a model folder with other weights, ready to be written.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn files(&self, weights: &Weights) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::from([("model.safetensors".to_owned(), weights.to_safetensors()?)]);
-        match &self.folder {
+        match &self.place {
+            Some(place) if Gguf::is_called_so(place) => {
+                let chat = self.chat()?;
+                let mut settings = chat.template().specials().clone();
+                settings.insert("chat_template".into(), chat.template().source().into());
+                files.insert("config.json".into(), self.config()?.to_json().into_bytes());
+                files.insert("tokenizer.json".into(), chat.tokenizer().to_json()?.into_bytes());
+                files.insert("tokenizer_config.json".into(), serde_json::to_vec_pretty(&settings)?);
+            }
             None => {
                 files.insert("config.json".into(), CONFIG.to_vec());
                 files.insert("tokenizer.json".into(), TOKENIZER.to_vec());
@@ -155,10 +180,10 @@ impl Base {
         Ok(files)
     }
 
-    /// The built-in model's files as they are compiled in; none for a folder, which lies on disk already.
+    /// The built-in model's files as they are compiled in; none for one that lies on disk already.
     pub fn built_in(&self) -> Option<BTreeMap<String, Vec<u8>>> {
         let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
-        self.folder.is_none().then(|| {
+        self.place.is_none().then(|| {
             BTreeMap::from([
                 file("config.json", CONFIG),
                 file("model.safetensors", WEIGHTS),
@@ -168,6 +193,13 @@ impl Base {
             ])
         })
     }
+}
+
+/// What is wrong with a GGUF file, and what may cure it.
+fn damaged(error: &model::Error) -> anyhow::Error {
+    let hint =
+        "copy or convert the file again; models of the Llama family in F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K and their kin can be read";
+    hinted(error.to_string(), hint)
 }
 
 fn nano_chat() -> ChatFiles<'static> {

@@ -77,7 +77,7 @@ pub fn step(context: &Context, store: &Store, run: &str) -> anyhow::Result<Routi
 /// The folder that a server will load: the built-in model is written to the artifacts for it.
 fn small(context: &Context, store: &Store, adapter: &Adapter) -> anyhow::Result<Target> {
     let base = Base::named(context, &adapter.model)?;
-    let folder = match (&base.folder, base.built_in()) {
+    let folder = match (&base.place, base.built_in()) {
         (Some(folder), _) => std::path::absolute(folder)?,
         (None, files) => model_folder(store, &base.name, &files.unwrap_or_default())?,
     };

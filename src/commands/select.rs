@@ -34,7 +34,7 @@ pub fn command(context: &Context, args: DryRun) -> anyhow::Result<ExitCode> {
 pub fn step(context: &Context, tasks: &[Task]) -> anyhow::Result<Vec<Candidate>> {
     let mut catalogue = Catalogue::built_in();
     for base in Base::all(context)? {
-        let place = base.folder.as_ref().map_or_else(|| base.name.clone(), |folder| folder.to_string_lossy().into_owned());
+        let place = base.place.as_ref().map_or_else(|| base.name.clone(), |place| place.to_string_lossy().into_owned());
         catalogue.add_local(&place, &base.config()?);
     }
     let candidates = context.config.select.run(tasks, &catalogue)?;

@@ -81,6 +81,12 @@ pub enum Error {
     /// An adapter that does not fit the model.
     #[error("the adapter does not fit: {0}")]
     Adapter(String),
+    /// An export that does not answer as the model in memory does.
+    #[error("what was written is not the model in memory: {cause}")]
+    Broken {
+        /// In what it differs.
+        cause: String,
+    },
     /// The model refused.
     #[error(transparent)]
     Model(#[from] model::Error),

@@ -2,6 +2,7 @@
 //!
 //! Knows how to learn, not where anything lies: weights come from `model`, checkpoints and exports leave as named
 //! bytes, time is told by the caller.
+mod agreement;
 mod batches;
 mod bench;
 mod checkpoint;
@@ -23,6 +24,7 @@ mod sink;
 mod spread;
 mod trainer;
 
+pub use agreement::{Agreement, Tolerance};
 pub use bench::{Measured, bench, throughput};
 pub use demand::Demand;
 pub use error::Error;

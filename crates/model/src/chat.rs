@@ -63,7 +63,7 @@ impl Chat {
         Self::new(Tokenizer::from_bytes(files.tokenizer)?, template, config, files.generation_config)
     }
 
-    fn new(tokenizer: Tokenizer, template: ChatTemplate, config: &Config, generation: Option<&[u8]>) -> Result<Self, Error> {
+    pub(crate) fn new(tokenizer: Tokenizer, template: ChatTemplate, config: &Config, generation: Option<&[u8]>) -> Result<Self, Error> {
         #[derive(serde::Deserialize)]
         struct Generation {
             eos_token_id: Option<Ids>,

@@ -46,7 +46,7 @@ pub struct LocalModel {
 }
 
 impl LocalModel {
-    /// Loads a Hugging Face folder, with a PEFT adapter merged into it if given. `name` is for tables.
+    /// Loads a Hugging Face folder, with an adapter merged into it if given. `name` is for tables.
     ///
     /// # Errors
     /// When a file is missing, damaged or of a kind that cannot be computed, or the device is not the CPU.
@@ -89,7 +89,7 @@ impl LocalModel {
             return Err(Error::Device { name: format!("{:?}", device.location()), cause });
         }
         if let Some(folder) = adapter {
-            weights.tune(folder)?;
+            weights.tune(folder, config)?;
         }
         let decoder = Decoder::new(config, &weights)?;
         Ok(Self { name: name.to_owned(), chat, decoder, settings })

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::read;
-use crate::{Error, Weights};
+use crate::gguf::Gguf;
+use crate::{Config, Error, Weights};
 
 /// The keys of an `adapter_config.json` that decide what is computed.
 #[derive(Deserialize)]
@@ -50,16 +51,80 @@ impl AdapterConfig {
     }
 }
 
-impl Weights {
-    /// Puts what a fine-tune left in `folder` in place: the weights of a whole model if it holds one, else a PEFT adapter.
+/// A LoRA adapter: `W + scale · up down` for each module.
+#[derive(Clone, Debug)]
+pub struct Lora {
+    /// What the products are multiplied by.
+    pub(crate) scale: f64,
+    /// The matrices by the name of the module that they change, in f32 on the CPU.
+    pub(crate) pairs: BTreeMap<String, Pair>,
+}
+
+/// The two matrices of a module.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    /// `A`: rank × inputs.
+    pub down: Tensor,
+    /// `B`: outputs × rank.
+    pub up: Tensor,
+}
+
+impl Lora {
+    /// Reads a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`).
     ///
     /// # Errors
-    /// As [`Weights::merge_adapter`]; a whole model must have the same tensors.
-    pub fn tune(&mut self, folder: &Path) -> Result<(), Error> {
-        if !folder.join("model.safetensors").exists() {
-            return self.merge_adapter(folder);
+    /// When a file is missing or damaged, or the adapter is of a kind that cannot be merged.
+    pub fn load(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("adapter_config.json");
+        let config: AdapterConfig =
+            serde_json::from_slice(&read(&path)?).map_err(|cause| Error::malformed(path.display().to_string(), "adapter", cause))?;
+        config.check()?;
+        let file = folder.join("adapter_model.safetensors");
+        let mut adapter = Weights::load_file(&file, DType::F32, &Device::Cpu)?;
+        let mut pairs = BTreeMap::new();
+        while let Some((name, down)) = adapter.tensors.pop_first() {
+            let module = name.strip_prefix("base_model.model.").and_then(|name| name.strip_suffix(".lora_A.weight"));
+            let Some(module) = module else {
+                return Err(Error::malformed(file.display().to_string(), "LoRA adapter", format!("`{name}` has no place in a plain one")));
+            };
+            let other = format!("base_model.model.{module}.lora_B.weight");
+            let up = adapter.tensors.remove(&other).ok_or(Error::MissingTensor { name: other })?;
+            pairs.insert(module.to_owned(), Pair { down, up });
         }
-        let mut whole = Self::load_file(&folder.join("model.safetensors"), DType::F32, &Device::Cpu)?;
+        Ok(Self { scale: config.scale(), pairs })
+    }
+
+    /// The rank that all pairs of matrices have.
+    ///
+    /// # Errors
+    /// When there is none, or two differ.
+    pub(crate) fn rank(&self) -> Result<usize, Error> {
+        let mut ranks = Vec::new();
+        for Pair { down, up } in self.pairs.values() {
+            ranks.extend([down.dim(0)?, up.dim(1)?]);
+        }
+        ranks.dedup();
+        match ranks[..] {
+            [rank] => Ok(rank),
+            _ => Err(Error::Unsupported { key: "rank", found: format!("{ranks:?}"), expected: "one rank for all modules" }),
+        }
+    }
+}
+
+impl Weights {
+    /// Puts what a fine-tune left in place: the weights of a whole model if the folder holds one, else a PEFT adapter; or the LoRA
+    /// adapter of a GGUF file. `config` is that of the model.
+    ///
+    /// # Errors
+    /// As [`Weights::merge`] and [`Lora::load`]; a whole model must have the same tensors.
+    pub fn tune(&mut self, from: &Path, config: &Config) -> Result<(), Error> {
+        if Gguf::is_called_so(from) {
+            return self.merge(&Gguf::open(from)?.lora(config)?);
+        }
+        if !from.join("model.safetensors").exists() {
+            return self.merge(&Lora::load(from)?);
+        }
+        let mut whole = Self::load_file(&from.join("model.safetensors"), DType::F32, &Device::Cpu)?;
         for (name, old) in &mut self.tensors {
             let new = whole.get(name, old.dims())?.to_dtype(old.dtype())?.to_device(old.device())?;
             *old = new;
@@ -68,40 +133,34 @@ impl Weights {
         match whole.tensors.pop_first() {
             None => Ok(()),
             Some((name, _)) => {
-                Err(Error::malformed(folder.display().to_string(), "fine-tune of this model", format!("`{name}` is not in it")))
+                Err(Error::malformed(from.display().to_string(), "fine-tune of this model", format!("`{name}` is not in it")))
             }
         }
     }
 
-    /// Merges the adapter of a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`). Products are computed in f32.
+    /// Merges an adapter. Products are computed in f32.
     ///
     /// # Errors
-    /// When a file is missing or damaged, the adapter is of a kind that cannot be merged, or it changes a tensor that is missing or of
-    /// another shape here.
-    pub fn merge_adapter(&mut self, folder: &Path) -> Result<(), Error> {
-        let path = folder.join("adapter_config.json");
-        let config: AdapterConfig =
-            serde_json::from_slice(&read(&path)?).map_err(|cause| Error::malformed(path.display().to_string(), "adapter", cause))?;
-        config.check()?;
-        let file = folder.join("adapter_model.safetensors");
-        let mut adapter = Self::load_file(&file, DType::F32, &Device::Cpu)?;
+    /// When it changes a tensor that is missing or of another shape here.
+    pub fn merge(&mut self, adapter: &Lora) -> Result<(), Error> {
         let mut merged = BTreeMap::new();
-        while let Some((name, tensor)) = adapter.tensors.pop_first() {
-            let module = name.strip_prefix("base_model.model.").and_then(|name| name.strip_suffix(".lora_A.weight"));
-            let Some(module) = module else {
-                return Err(Error::malformed(file.display().to_string(), "LoRA adapter", format!("`{name}` has no place in a plain one")));
-            };
-            let other = format!("base_model.model.{module}.lora_B.weight");
-            let up = adapter.tensors.remove(&other).ok_or(Error::MissingTensor { name: other })?;
+        for (module, Pair { down, up }) in &adapter.pairs {
             let target = format!("{module}.weight");
-            let (inputs, outputs) = (tensor.dim(1)?, up.dim(0)?);
-            let weight = self.get(&target, &[outputs, inputs])?;
-            let change = (up.matmul(&tensor)? * config.scale())?;
+            let weight = self.get(&target, &[up.dim(0)?, down.dim(1)?])?;
+            let change = (up.matmul(down)? * adapter.scale)?;
             let sum = (weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)? + change)?;
             merged.insert(target, sum.to_dtype(weight.dtype())?.to_device(weight.device())?);
         }
         self.tensors.extend(merged);
         Ok(())
+    }
+
+    /// Merges the adapter of a PEFT folder.
+    ///
+    /// # Errors
+    /// As [`Lora::load`] and [`Weights::merge`].
+    pub fn merge_adapter(&mut self, folder: &Path) -> Result<(), Error> {
+        self.merge(&Lora::load(folder)?)
     }
 }
 
@@ -110,6 +169,13 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::Weights;
+    use crate::Config;
+
+    fn config() -> Config {
+        let text = br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "max_position_embeddings": 32, "rms_norm_eps": 1e-5}"#;
+        Config::from_json(text, "x").expect("a good configuration")
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a scratch folder of this test alone")]
@@ -122,10 +188,10 @@ mod tests {
             .expect("written");
         let mut base = weights(&["a", "b"], 1.0);
         base.tensors.insert("b".to_owned(), base.tensors["b"].to_dtype(DType::BF16).expect("a type"));
-        base.tune(folder.path()).expect("the same tensors");
+        base.tune(folder.path(), &config()).expect("the same tensors");
         assert_eq!(base.fingerprint().expect("cpu"), weights(&["a", "b"], 2.0).fingerprint().expect("cpu"));
         assert_eq!(base.tensors["b"].dtype(), DType::BF16);
-        let refused = |names| weights(names, 1.0).tune(folder.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        let refused = |names| weights(names, 1.0).tune(folder.path(), &config()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(refused(&["a"]).contains("`b` is not in it") && refused(&["a", "b", "c"]).contains("`c`"));
     }
 }

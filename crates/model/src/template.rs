@@ -21,6 +21,7 @@ const TODAY: Time = Time(1_721_952_000_000);
 /// A compiled chat template with the special tokens it names.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
+    source: String,
     environment: Environment<'static>,
     specials: Map<String, Value>,
 }
@@ -41,7 +42,7 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
         });
         environment.add_template_owned(NAME, python::rewrite(source)).map_err(fail)?;
-        Ok(Self { environment, specials }.at(TODAY))
+        Ok(Self { source: source.to_owned(), environment, specials }.at(TODAY))
     }
 
     /// Finds the template of a folder: `chat_template.jinja`, `chat_template.json`, or the one in `tokenizer_config.json`.
@@ -83,6 +84,18 @@ impl ChatTemplate {
             text.map_err(|cause| minijinja::Error::new(ErrorKind::InvalidOperation, cause.to_string()))
         });
         self
+    }
+
+    /// The template as the model's files have it.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The special tokens by name (`eos_token` and so on).
+    #[must_use]
+    pub const fn specials(&self) -> &Map<String, Value> {
+        &self.specials
     }
 
     /// Text of a special token such as `eos_token`.

@@ -45,6 +45,14 @@ impl Tokenizer {
         Ok(Self { inner, specials })
     }
 
+    /// Text of a `tokenizer.json` that says the same.
+    ///
+    /// # Errors
+    /// When a part of it cannot be written.
+    pub fn to_json(&self) -> Result<String, Error> {
+        self.inner.to_string(false).map_err(|cause| Error::Tokenizer(cause.to_string()))
+    }
+
     /// Token ids of a text. With `specials` the file's post-processor adds its begin and end tokens; a rendered chat has them already.
     ///
     /// # Errors
