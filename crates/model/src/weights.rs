@@ -84,8 +84,8 @@ impl Weights {
     ///
     /// # Errors
     /// When the device has no room for them.
-    pub fn to_device(&self, device: &Device) -> Result<Self, Error> {
-        let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_device(device)?)));
+    pub fn to_device(self, device: &Device) -> Result<Self, Error> {
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?)));
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 

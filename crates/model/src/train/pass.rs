@@ -58,7 +58,10 @@ impl<F: Float> Rooms<F> {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rooms = lock();
         rooms.sort_by_key(Room::size);
-        let mut room = if wide { rooms.drain(..).last() } else { rooms.pop() }.unwrap_or_default();
+        let mut room = rooms.pop().unwrap_or_default();
+        if wide {
+            rooms.clear();
+        }
         drop(rooms);
         let result = work(&mut room);
         lock().push(room);

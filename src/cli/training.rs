@@ -1,0 +1,110 @@
+//! Arguments of what trains, of what measures it, and of what gives its results away.
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{DryRun, FinetuneFlags, LocalFlags, MachineFlags};
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    /// Only this task (id or name); may be repeated
+    #[arg(long, value_name = "TASK")]
+    pub task: Vec<String>,
+    /// How to train
+    #[command(flatten)]
+    pub flags: FinetuneFlags,
+    /// Models and prices on disk
+    #[command(flatten)]
+    pub local: LocalFlags,
+    /// What of this machine may be used
+    #[command(flatten)]
+    pub machine: MachineFlags,
+    /// Seed of the whole run
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Whether to write
+    #[command(flatten)]
+    pub dry: DryRun,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The step
+    #[arg(value_enum)]
+    pub step: BenchStep,
+    /// Only this task (id or name); may be repeated
+    #[arg(long, value_name = "TASK")]
+    pub task: Vec<String>,
+    /// Steps to measure, after one that is not counted
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: u64,
+    /// How to train
+    #[command(flatten)]
+    pub flags: FinetuneFlags,
+    /// Models and prices on disk; of a folder without weights the shape is measured with random ones
+    #[command(flatten)]
+    pub local: LocalFlags,
+    /// What of this machine may be used
+    #[command(flatten)]
+    pub machine: MachineFlags,
+}
+
+/// A step that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchStep {
+    /// Optimiser steps on calls of the store
+    Finetune,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What to write
+    #[arg(value_enum)]
+    pub what: Exported,
+    /// The task (id or name)
+    #[arg(long, value_name = "TASK")]
+    pub task: String,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How the weights of `gguf` are kept [default: f16]
+    #[arg(long, value_enum, value_name = "QUANT")]
+    pub quant: Option<Quantisation>,
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exported {
+    /// Clean call records, one file a split
+    Dataset,
+    /// The adapter as a PEFT folder
+    Adapter,
+    /// The base model with the adapter merged into it, as a Hugging Face folder
+    Merged,
+    /// The adapter as a GGUF file, for llama.cpp with the base model as another
+    GgufLora,
+    /// The base model with the adapter merged into it as one GGUF file, for llama.cpp and Ollama
+    Gguf,
+}
+
+/// How the weights of a GGUF file are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Quantisation {
+    /// 32 bits a weight: nothing is lost
+    F32,
+    /// 16 bits
+    #[default]
+    F16,
+    /// 8.5 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4.5 bits
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// About 4.8 bits, more where it matters most
+    #[value(name = "q4_k_m")]
+    Q4KM,
+}
