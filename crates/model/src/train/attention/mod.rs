@@ -1,0 +1,118 @@
+//! Causal attention with grouped keys, forward and backward, tile by tile: no T × T matrix is ever kept.
+//! Knows one packed batch of rotated queries, keys and values, of which some rows belong to several sequences; positions are
+//! already in them.
+mod back;
+mod forward;
+mod room;
+mod run;
+
+pub(super) use back::{Attended, LISTS, attend_back};
+pub(super) use forward::attend;
+pub(super) use run::{Segment, Span};
+
+use super::float::Float;
+
+/// Where heads lie in a row of queries, keys and values, and what they see.
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    /// Query heads.
+    pub queries: usize,
+    /// Key and value heads.
+    pub keys: usize,
+    /// Width of a head.
+    pub width: usize,
+    /// Factor on scores; 1 / √width if none.
+    pub scale: Option<f64>,
+    /// Positions that a row sees, its own among them; all up to its own if none.
+    pub window: Option<usize>,
+}
+
+impl Heads {
+    /// Width of a row: queries, keys, values.
+    pub fn row(self) -> usize {
+        (self.queries + 2 * self.keys) * self.width
+    }
+
+    /// Width of a row of results.
+    pub fn mixed(self) -> usize {
+        self.queries * self.width
+    }
+
+    /// First columns of the query, key and value of query head `head`.
+    fn columns(self, head: usize) -> (usize, usize, usize) {
+        let group = head * self.keys / self.queries;
+        (head * self.width, (self.queries + group) * self.width, (self.queries + self.keys + group) * self.width)
+    }
+
+    /// The query heads of a group that shares keys.
+    fn group(self, group: usize) -> std::ops::Range<usize> {
+        let shared = self.queries / self.keys;
+        group * shared..(group + 1) * shared
+    }
+
+    /// Factor on scores.
+    pub fn scale<F: Float>(self) -> F {
+        self.scale.map_or_else(|| F::ONE / F::from_f64(self.width as f64).sqrt(), F::from_f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attended, Heads, Segment, Span, attend, attend_back};
+    use crate::train::differences::{agree, wave};
+
+    #[test]
+    fn attention_agrees_with_finite_differences_over_blocks_and_branches() {
+        let heads = Heads { queries: 4, keys: 2, width: 2, scale: None, window: None };
+        check(heads);
+        // a window that is wider than a block, one within it, one row
+        for window in [66, 3, 1] {
+            check(Heads { window: Some(window), scale: Some(0.3), ..heads });
+        }
+    }
+
+    fn check(heads: Heads) {
+        let span = |start, len| Span { start, len };
+        // the third branch leaves the first after two rows and then the second after one
+        let segments = [
+            Segment { own: span(0, 65), before: vec![] },
+            Segment { own: span(65, 2), before: vec![span(0, 2)] },
+            Segment { own: span(67, 3), before: vec![span(0, 2), span(65, 1)] },
+        ];
+        let forward = |qkv: &[f64]| {
+            let (mut mixed, mut norms) = (vec![0.0; 70 * heads.mixed()], vec![0.0; 70 * 4]);
+            attend(heads, &segments, qkv, &mut mixed, &mut norms, false);
+            (mixed, norms)
+        };
+        let (qkv, pull) = (wave(70 * heads.row(), 1), wave(70 * heads.mixed(), 2));
+        let (mixed, norms) = forward(&qkv);
+        for wide in [false, true] {
+            let mut dqkv = vec![1.0; qkv.len()];
+            attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv, wide);
+            agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
+        }
+        // a row of a branch gets what it would get in a sequence of its own
+        let path: Vec<usize> = [0, 1, 65, 67, 68, 69].into();
+        let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
+        let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
+        attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms, true);
+        // and a row what the definition says
+        let slow = |row: usize, column: usize| {
+            let (q, k, v) = heads.columns(column / heads.width);
+            let from = heads.window.map_or(0, |window| (row + 1).saturating_sub(window));
+            let value = |row: usize, column: usize| alone[row * heads.row() + column];
+            let weight = |key: usize| {
+                let dot: f64 = (0..heads.width).map(|i| value(row, q + i) * value(key, k + i)).sum();
+                (dot * heads.scale::<f64>()).exp()
+            };
+            let sum: f64 = (from..=row).map(weight).sum();
+            (from..=row).map(|key| weight(key) / sum * value(key, v + column % heads.width)).sum::<f64>()
+        };
+        for (row, at) in path.iter().enumerate() {
+            for column in 0..heads.mixed() {
+                assert!((single[row * heads.mixed() + column] - mixed[at * heads.mixed() + column]).abs() < 1e-14);
+                assert!((single[row * heads.mixed() + column] - slow(row, column)).abs() < 1e-13);
+            }
+        }
+    }
+}
