@@ -52,3 +52,8 @@ gguf-check PYTHON="python3":
 bench-log LOG:
     cargo build --release
     bash crates/dev/scripts/bench-log.sh {{LOG}}
+
+# Our training step beside a peer's command in one run (see the script)
+bench-peer SHAPE LOG MAX_PROMPT *PEER:
+    cargo build --release
+    bash crates/dev/scripts/bench-peer.sh {{SHAPE}} {{LOG}} {{MAX_PROMPT}} {{PEER}}

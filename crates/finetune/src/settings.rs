@@ -111,7 +111,7 @@ impl Default for Finetune {
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 }
 
 impl Finetune {
