@@ -217,8 +217,8 @@ struct Preview {
     memory_bytes: Option<u64>,
 }
 
-/// Steps that a preview measures.
-const MEASURED: u64 = 2;
+/// Steps that a preview measures at least, and seconds that they should take together; short steps vary.
+const MEASURED: (u64, f64) = (2, 1.5);
 
 fn dry_run(context: &Context, store: &Store, tasks: &[Task], candidates: &[Candidate]) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
@@ -253,8 +253,13 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
     fits(context, demand.memory)?;
     let start = Instant::now();
     let used = &examples.train[..plan.examples];
-    let measured = finetune::bench(&model, used, &settings, MEASURED, &mut || start.elapsed().as_secs_f64())?;
-    let rate = measured.iter().map(|step| step.flops).sum::<f64>() / measured.iter().map(|step| step.seconds).sum::<f64>();
+    let measure = |steps| finetune::bench(&model, used, &settings, steps, &mut || start.elapsed().as_secs_f64());
+    let seconds = |measured: &[finetune::Measured]| measured.iter().map(|step| step.seconds).sum::<f64>();
+    let mut measured = measure(MEASURED.0)?;
+    while seconds(&measured) < MEASURED.1 {
+        measured = measure(2 * measured.len() as u64)?;
+    }
+    let rate = measured.iter().map(|step| step.flops).sum::<f64>() / seconds(&measured);
     Ok(Some(Preview {
         task: task.name.clone(),
         model: base.name.clone(),
