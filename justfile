@@ -48,6 +48,11 @@ export-check PYTHON="python3":
 gguf-check PYTHON="python3":
     LLAMA_PYTHON={{PYTHON}} cargo test --release -p model --test gguf -- llama_cpp --ignored --nocapture
 
+# TensorBoard itself reads the event files that the demo's training leaves, and would have written the same bytes (needs a Python with tensorboard)
+events-check PYTHON="python3":
+    cargo build --release
+    {{PYTHON}} crates/dev/scripts/events_check.py target/release/slm-migrate
+
 # Collect, scrub and cluster a log: seconds, peak memory, store size
 bench-log LOG:
     cargo build --release

@@ -123,7 +123,8 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let at = Origin { task: &task.task, model: &base.name, folder: &folder, base: &origin };
     let adapter = settings.manifest(at, &examples, &plan, &outcome);
     files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);
-    files.insert("metrics.jsonl".into(), outcome.metrics().into_bytes());
+    files.insert(finetune::METRICS.into(), outcome.metrics().into_bytes());
+    files.insert(finetune::EVENTS.into(), outcome.events());
     store.write_artifact(&folder, &files)?;
     let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
