@@ -72,6 +72,10 @@ pub struct FinetuneFlags {
     #[arg(long, value_name = "LR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    /// Chooses the rate first, among 0.3, 1 and 3 times that one, by short runs judged on the validation part: three fifths more work
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sweep: bool,
     /// Adapter to start from (PEFT folder)
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

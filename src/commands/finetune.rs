@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, SinkError};
+use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, SinkError, Sweep, Trial};
 use model::Weights;
 use model::train::{Memory, TrainModel};
 use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
@@ -26,6 +26,9 @@ pub struct Trained {
     pub teachers: Vec<String>,
     /// Every step: `metrics.jsonl`.
     pub metrics: Vec<finetune::Row>,
+    /// The learning rates that were tried; none where none was to be chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
 }
 
 pub fn command(context: &Context, args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
@@ -65,7 +68,7 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
         for base in bases(context, task, candidates)? {
             let name = format!("`{}` on `{}`", task.name, base.name);
             if let Some(one) = train(context, store, task, &base).with_context(|| format!("cannot train {name}"))? {
-                context.ui.status(&format!("finetune  {name}: {}", told(&one.adapter)));
+                context.ui.status(&format!("finetune  {name}: {}", told(&one)));
                 trained.push(one);
             }
         }
@@ -73,10 +76,22 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
     Ok(trained)
 }
 
-fn told(adapter: &Adapter) -> String {
+fn told(Trained { adapter, sweep, .. }: &Trained) -> String {
     let right =
         adapter.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
-    format!("{} examples, best at step {}{right}", adapter.examples, adapter.best_step)
+    let rates = sweep.as_ref().map_or_else(String::new, rates);
+    format!("{} examples, best at step {}{right}{rates}", adapter.examples, adapter.best_step)
+}
+
+/// The rate that was chosen, and the validation loss of each that was tried.
+fn rates(sweep: &Sweep) -> String {
+    let rate = sweep.learning_rate.unwrap_or(sweep.plan.learning_rate);
+    if sweep.trials.is_empty() {
+        return format!(", learning rate {rate:.1e} as nothing validates");
+    }
+    let loss = |trial: &Trial| trial.validation_loss.map_or_else(|| "diverged".to_owned(), |loss| format!("{loss:.3}"));
+    let tried: Vec<_> = sweep.trials.iter().map(|trial| format!("{:.1e}: {}", trial.learning_rate, loss(trial))).collect();
+    format!(", learning rate {rate:.1e} of {}", tried.join(", "))
 }
 
 /// The models at hand that were ranked for a task, best first.
@@ -114,6 +129,8 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let mut sink = Checkpoints { store, unit: &unit };
     let plan = plan(&settings, &learner, &examples, &config, &mut sink)?;
     fits(context, settings.demand(&learner, &examples, &plan).memory)?;
+    let sweep = settings.sweep.then(|| settings.choose_rate(&learner, &examples, &plan, &mut sink, &context.ui)).transpose()?;
+    let (settings, plan) = sweep.as_ref().map_or((settings.clone(), plan), |sweep| sweep.settled(&settings));
     let outcome = settings.train(&learner, &examples, &plan, &mut sink, &context.ui)?;
     let folder = format!("adapters/{}", unit.short());
     let mut files = match settings.mode {
@@ -125,8 +142,9 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);
     files.insert(finetune::METRICS.into(), outcome.metrics().into_bytes());
     files.insert(finetune::EVENTS.into(), outcome.events());
+    files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));
     store.write_artifact(&folder, &files)?;
-    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows };
+    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, sweep };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
     Ok(Some(trained))
 }
@@ -164,7 +182,8 @@ fn plan(
     config: &model::Config,
     sink: &mut dyn CheckpointSink,
 ) -> anyhow::Result<Plan> {
-    if let Some(plan) = Plan::recorded(sink)? {
+    // a sweep's plan has the rate that the trials go out from, the one of the run after it the chosen one
+    if let Some(plan) = Sweep::recorded(sink)?.map(|sweep| sweep.plan).or(Plan::recorded(sink)?) {
         return Ok(plan);
     }
     if settings.train_minutes.is_none() {

@@ -3,6 +3,7 @@ use model::train::{Memory, TrainModel};
 
 use crate::batches::{Batches, micro_batches};
 use crate::plan::FORWARD;
+use crate::sweep::trial_steps;
 use crate::{Examples, Finetune, Plan, Sequence};
 
 /// Steps that are looked at, spread over the run, where it has more.
@@ -22,7 +23,7 @@ pub struct Demand {
 }
 
 impl Finetune {
-    /// What a run by this plan asks of the machine.
+    /// What a run by this plan asks of the machine, its trials included.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
     pub fn demand(&self, model: &TrainModel, examples: &Examples, plan: &Plan) -> Demand {
@@ -38,7 +39,10 @@ impl Finetune {
         let validation: Vec<Sequence> = examples.validation[..plan.validation].iter().map(|example| example.sequence.clone()).collect();
         let look: f64 = micro_batches(validation, self.micro_tokens).iter().map(|batch| model.work(batch).flops).sum();
         let looks = plan.steps / plan.validate_every.max(1) + 1;
-        let flops = steps * plan.steps as f64 / count.max(1) as f64 + look * FORWARD * looks as f64;
+        // a trial looks before its first step and after its last
+        let trials = self.trials(examples) as u64;
+        let (taken, looks) = (plan.steps + trials * trial_steps(plan.steps), looks + 2 * trials);
+        let flops = steps * taken as f64 / count.max(1) as f64 + look * FORWARD * looks as f64;
         let values: usize = model.parameters().values().map(|variable| variable.elem_count()).sum();
         let held = values as u64 * size_of::<f32>() as u64 * HELD;
         let memory = memory.map(|Memory { least, most }| Memory { least: least + held, most: most + held });

@@ -23,6 +23,7 @@ mod schedule;
 mod settings;
 mod sink;
 mod spread;
+mod sweep;
 mod trainer;
 
 pub use agreement::{Agreement, Tolerance};
@@ -39,4 +40,5 @@ pub use run::Origin;
 pub use schedule::Schedule;
 pub use settings::{Batching, Finetune, Mode};
 pub use sink::{CHECKPOINT, CheckpointSink, InMemory, METRICS, PLAN, SinkError};
+pub use sweep::{SWEEP, Sweep, Trial};
 pub use trainer::{Outcome, Row, Stop};

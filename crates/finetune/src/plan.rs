@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
 use crate::examples::{Example, calls};
+use crate::sweep::added;
 use crate::{CheckpointSink, Error, Examples, Finetune, PLAN};
 
 /// Share of a run's work that validation may cost on top of training.
@@ -57,6 +58,7 @@ impl Finetune {
         let whole = Batches::new(examples.train.iter().collect(), self);
         let wanted = whole.steps(self.epochs).max(1);
         let mean = tokens(&examples.train) / whole.per_epoch();
+        let runs = 1.0 + added(self.trials(examples));
         let affordable = match (self.train_minutes, tokens_per_second) {
             (None, _) => None,
             (Some(_), None) => {
@@ -64,7 +66,7 @@ impl Finetune {
                 return Err(Error::Setting { key: "train_minutes", found: "no throughput".to_owned(), expected });
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of steps, floored")]
-            (Some(minutes), Some(rate)) => Some(((minutes * 60.0 * rate / (1.0 + VALIDATION_COST) / mean) as u64).max(1)),
+            (Some(minutes), Some(rate)) => Some(((minutes * 60.0 * rate / (1.0 + VALIDATION_COST) / mean / runs) as u64).max(1)),
         };
         let limits = [(Some(wanted), Limit::Epochs), (self.max_steps, Limit::MaxSteps), (affordable, Limit::TrainMinutes)];
         let known = limits.into_iter().filter_map(|(steps, limit)| Some((steps?, limit)));

@@ -39,6 +39,8 @@ pub struct Finetune {
     pub alpha: f64,
     /// Peak learning rate; none takes the rule for the model's width.
     pub learning_rate: Option<f64>,
+    /// Whether it is chosen first among 0.3, 1 and 3 times that rate, by short runs.
+    pub sweep: bool,
     /// Times each example is seen, unless something else ends the run before.
     pub epochs: f64,
     /// Most optimiser steps.
@@ -86,6 +88,7 @@ impl Default for Finetune {
             rank: 16,
             alpha: 32.0,
             learning_rate: None,
+            sweep: false,
             epochs: 3.0,
             max_steps: None,
             train_minutes: None,
@@ -160,6 +163,9 @@ impl Finetune {
         }
         if !(0.0..=0.5).contains(&self.validation_share) {
             return refuse("validation_share", self.validation_share.to_string(), "a share from 0 to 0.5");
+        }
+        if self.sweep && self.validation_share == 0.0 {
+            return refuse("sweep", "true".to_owned(), "a `validation_share` above 0, to choose by");
         }
         if !(0.0..1.0).contains(&self.warmup) {
             return refuse("warmup", self.warmup.to_string(), "a share from 0 up to 1");

@@ -279,8 +279,17 @@ fn validate(learner: &dyn Learner, recipe: &Recipe, state: &mut State, row: &mut
     Ok(())
 }
 
-fn weights(learner: &dyn Learner) -> Result<Flat, Error> {
+/// A copy of the learner's parameters.
+pub(crate) fn weights(learner: &dyn Learner) -> Result<Flat, Error> {
     learner.parameters().iter().map(|(name, var)| Ok((name.clone(), flat(var)?))).collect()
+}
+
+/// Puts a copy back, bit by bit.
+pub(crate) fn restore(learner: &dyn Learner, weights: &Flat) -> Result<(), Error> {
+    for (name, var) in learner.parameters() {
+        var.set(&candle_core::Tensor::from_slice(&weights[name], var.shape(), var.device())?)?;
+    }
+    Ok(())
 }
 
 fn note(row: &Row) -> String {
@@ -300,9 +309,7 @@ fn finish(learner: &dyn Learner, recipe: &Recipe, state: State) -> Result<Outcom
     let (best_step, mark) = match &state.best {
         None => (state.step, last),
         Some(best) => {
-            for (name, var) in learner.parameters() {
-                var.set(&candle_core::Tensor::from_slice(&best.weights[name], var.shape(), var.device())?)?;
-            }
+            restore(learner, &best.weights)?;
             (best.step, Some((best.mark.loss, best.mark.right)))
         }
     };

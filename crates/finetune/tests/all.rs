@@ -2,6 +2,7 @@
 mod fine_tuning;
 mod parity;
 mod peft;
+mod sweep;
 mod toy;
 mod training_loop;
 mod world;
