@@ -44,6 +44,12 @@ export-check PYTHON="python3":
     cargo build --release
     {{PYTHON}} crates/dev/scripts/export_check.py target/release/slm-migrate
 
+# TRL trains on what `finetune --export` writes, and its adapter is imported and judged (needs a Python with trl and peft, and zstd;
+# `axolotl` as second argument also asks Axolotl's own code and schema)
+handover-check PYTHON="python3" AXOLOTL="-":
+    cargo build --release
+    {{PYTHON}} crates/dev/scripts/handover_check.py target/release/slm-migrate fixtures/demo.jsonl.zst {{AXOLOTL}}
+
 # llama.cpp loads the GGUF files that are written, and answers and tokenizes as we do (needs a Python with xllamacpp and gguf)
 gguf-check PYTHON="python3":
     LLAMA_PYTHON={{PYTHON}} cargo test --release -p model --test gguf -- llama_cpp --ignored --nocapture

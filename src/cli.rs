@@ -9,7 +9,9 @@ use serde::Serialize;
 
 pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, SelectFlags};
 use crate::ui::Format;
-pub use training::{BenchArgs, BenchStep, ExportArgs, Exported, FinetuneArgs, Quantisation};
+pub use training::{
+    AdapterArgs, AdapterCommand, BenchArgs, BenchStep, ExportArgs, Exported, FinetuneArgs, ImportArgs, Quantisation, Trainer,
+};
 
 /// Moves the tasks of an LLM agent to small language models, with proof.
 #[derive(Debug, Parser)]
@@ -70,6 +72,8 @@ pub enum Command {
     Select(SelectArgs),
     /// Trains an adapter for each task (step 5)
     Finetune(FinetuneArgs),
+    /// Takes adapters that were trained elsewhere
+    Adapter(AdapterArgs),
     /// Judges small models on held-out conversations
     Evaluate(EvaluateArgs),
     /// Takes new logs, compares with the run before and plans what to do (step 6)

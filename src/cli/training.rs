@@ -1,7 +1,7 @@
 //! Arguments of what trains, of what measures it, and of what gives its results away.
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{DryRun, FinetuneFlags, LocalFlags, MachineFlags};
 
@@ -23,9 +23,53 @@ pub struct FinetuneArgs {
     /// Seed of the whole run
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Trains nothing here: writes the task's data and configuration for this trainer, for more machines than this one
+    #[arg(long, value_enum, value_name = "TRAINER", requires = "out")]
+    pub export: Option<Trainer>,
+    /// Folder to write what `--export` makes to
+    #[arg(long, value_name = "DIR", requires = "export")]
+    pub out: Option<PathBuf>,
     /// Whether to write
     #[command(flatten)]
     pub dry: DryRun,
+}
+
+/// A trainer of other people's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Trainer {
+    /// Hugging Face TRL (SFT)
+    Trl,
+    /// Axolotl
+    Axolotl,
+}
+
+/// Arguments of `adapter`.
+#[derive(Debug, Args)]
+pub struct AdapterArgs {
+    /// What to do with it
+    #[command(subcommand)]
+    pub what: AdapterCommand,
+}
+
+/// What can be done with an adapter.
+#[derive(Debug, Subcommand)]
+pub enum AdapterCommand {
+    /// Takes an adapter that another trainer made of `finetune --export`, as if it had been trained here
+    Import(ImportArgs),
+}
+
+/// Arguments of `adapter import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// PEFT folder; our `handover.json` lies in it or in the folder around it
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The task (id or name)
+    #[arg(long, value_name = "TASK")]
+    pub task: String,
+    /// The base model it was trained on: its name, its folder in Hugging Face layout, or `nano`
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
 }
 
 /// Arguments of `bench`.

@@ -14,7 +14,7 @@ use store::Store;
 
 use crate::cli::EvaluateArgs;
 use crate::commands::finetune::{Trained, bases};
-use crate::commands::gates;
+use crate::commands::{adapter, gates};
 use crate::context::Context;
 use crate::error::hinted;
 use crate::models::Base;
@@ -57,7 +57,9 @@ pub fn command(context: &Context, args: &EvaluateArgs) -> anyhow::Result<ExitCod
         }
         None => {
             let candidates: Vec<Candidate> = run::get(&store, Some(&run), "candidates")?;
-            let trained = crate::commands::finetune::step(context, &store, &chosen, &candidates)?;
+            let mut trained = adapter::in_force(context, &store, &run, &chosen)?;
+            let here: Vec<Task> = chosen.iter().filter(|task| trained.iter().all(|t| t.adapter.task != task.task)).cloned().collect();
+            trained.extend(crate::commands::finetune::step(context, &store, &here, &candidates)?);
             step(context, &store, &chosen, &candidates, &trained)?
         }
     };

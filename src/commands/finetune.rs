@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 
 use crate::cli::FinetuneArgs;
+use crate::commands::handover;
 use crate::context::Context;
 use crate::error::hinted;
 use crate::models::Base;
@@ -26,6 +27,9 @@ pub struct Trained {
     pub teachers: Vec<String>,
     /// Every step: `metrics.jsonl`.
     pub metrics: Vec<finetune::Row>,
+    /// The settings that another trainer was given; none for what was trained here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Finetune>,
     /// The learning rates that were tried; none where none was to be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
@@ -37,6 +41,9 @@ pub fn command(context: &Context, args: &FinetuneArgs) -> anyhow::Result<ExitCod
     let tasks: Vec<Task> = run::get(&store, Some(&run), "tasks")?;
     let candidates: Vec<Candidate> = run::get(&store, Some(&run), "candidates")?;
     let chosen: Vec<Task> = choose(&tasks, &args.task)?.into_iter().cloned().collect();
+    if let (Some(trainer), Some(out)) = (args.export, &args.out) {
+        return handover::write(context, &store, &chosen, &candidates, (trainer, out, args.dry));
+    }
     if args.dry.dry_run {
         return dry_run(context, &store, &chosen, &candidates);
     }
@@ -116,7 +123,7 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let Some(examples) = examples(context, "finetune", &settings, &parts, task, base)? else { return Ok(None) };
     let weights = base.weights()?;
     let origin = weights.fingerprint()?;
-    let unit = Fingerprint::of(&settings, &[&origin, &examples.fingerprint, &Fingerprint::of_bytes(task.task.0.as_bytes())]);
+    let unit = unit(&settings, task, &origin, &examples);
     if let Some(value) = store.unit_value(&unit)? {
         return Ok(Some(serde_json::from_value(value)?));
     }
@@ -144,9 +151,14 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     files.insert(finetune::EVENTS.into(), outcome.events());
     files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));
     store.write_artifact(&folder, &files)?;
-    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, sweep };
+    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, sweep, elsewhere: None };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
     Ok(Some(trained))
+}
+
+/// What a finished run is known by.
+pub fn unit(settings: &Finetune, task: &Task, origin: &Fingerprint, examples: &Examples) -> Fingerprint {
+    Fingerprint::of(settings, &[origin, &examples.fingerprint, &Fingerprint::of_bytes(task.task.0.as_bytes())])
 }
 
 /// What a task's train split teaches a model; none, and `step` says why, where no call of it can be learnt from.

@@ -1,4 +1,5 @@
 //! The verbs, one a file. Each turns its arguments into a configuration, calls its step and speaks.
+mod adapter;
 mod approve;
 mod assign;
 mod bench;
@@ -10,6 +11,7 @@ pub mod evaluate;
 mod export;
 pub mod finetune;
 mod gates;
+mod handover;
 mod init;
 mod iterate;
 mod manual;
@@ -55,6 +57,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             )?;
             finetune::command(&context, &args)
         }
+        Command::Adapter(args) => adapter::command(&plain(global)?, &args),
         Command::Bench(args) => {
             let context =
                 Context::new(global, &[("", flags(&args.local)?), ("", flags(&args.machine)?), ("finetune", flags(&args.flags)?)])?;

@@ -81,6 +81,20 @@ pub enum Error {
     /// An adapter that does not fit the model.
     #[error("the adapter does not fit: {0}")]
     Adapter(String),
+    /// What another trainer was given, or gave back, is not what it should be.
+    #[error("`{file}`: `{field}` is {found}, expected {expected}")]
+    Returned {
+        /// The file.
+        file: &'static str,
+        /// The key in it, or the tensor.
+        field: String,
+        /// What it holds.
+        found: String,
+        /// What is accepted.
+        expected: String,
+        /// What may be done about it.
+        cure: &'static str,
+    },
     /// An export that does not answer as the model in memory does.
     #[error("what was written is not the model in memory: {cause}")]
     Broken {

@@ -21,7 +21,7 @@ pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before the module names of the base model.
-const PREFIX: &str = "base_model.model.";
+pub(crate) const PREFIX: &str = "base_model.model.";
 
 /// A PEFT folder: uniform rank, no variants, so that every reader of the format takes it. `base` names the base model.
 ///
@@ -32,17 +32,25 @@ pub fn adapter(model: &TrainModel, base: &str) -> Result<Files, Error> {
         return Err(Error::Adapter("a full fine-tune has none: export the merged weights".to_owned()));
     };
     let tensors = model.parameters().iter().map(|(name, var)| (format!("{PREFIX}{name}"), var.as_detached_tensor()));
+    folder((rank, alpha), base, &targets(model), &tensors.collect())
+}
+
+/// The PEFT folder of an adapter: rank and alpha, the base model's name, the last parts of the modules' names, the matrices by PEFT's
+/// names.
+pub(crate) fn folder(
+    (rank, alpha): (usize, f64),
+    base: &str,
+    targets: &[&str],
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Files, Error> {
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "revision": null, "inference_mode": true,
         "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": false, "use_rslora": false,
-        "use_dora": false, "init_lora_weights": true, "target_modules": targets(model), "modules_to_save": null,
+        "use_dora": false, "init_lora_weights": true, "target_modules": targets, "modules_to_save": null,
         "rank_pattern": {}, "alpha_pattern": {}, "layers_to_transform": null, "layers_pattern": null, "auto_mapping": null,
     });
     let text = serde_json::to_string_pretty(&config).expect("plain data always serialises");
-    Ok(Files::from([
-        (ADAPTER_CONFIG.to_owned(), (text + "\n").into_bytes()),
-        (ADAPTER_WEIGHTS.to_owned(), tensors_to_bytes(&tensors.collect())?),
-    ]))
+    Ok(Files::from([(ADAPTER_CONFIG.to_owned(), (text + "\n").into_bytes()), (ADAPTER_WEIGHTS.to_owned(), tensors_to_bytes(tensors)?)]))
 }
 
 /// Sets the adapter of `model` to what an `adapter_model.safetensors` holds (f32, f16 or bf16). The scale stays the model's.

@@ -1,5 +1,6 @@
 //! The crate's integration tests, linked once.
 mod fine_tuning;
+mod handover;
 mod parity;
 mod peft;
 mod sweep;

@@ -30,6 +30,7 @@ pub use error::Error;
 pub use generate::{Generation, Limits};
 pub use local::{LocalModel, ModelFiles, Settings};
 pub use lora::Lora;
+pub use names::{Linear, linears};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;

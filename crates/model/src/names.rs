@@ -103,6 +103,28 @@ impl Widths {
     }
 }
 
+/// A linear layer of a decoder, as its files name it: what an adapter changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// Such as `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// Rows of its weight.
+    pub outputs: usize,
+    /// Columns of its weight.
+    pub inputs: usize,
+}
+
+/// All linear layers of the blocks of a configuration; neither embedding nor head.
+#[must_use]
+pub fn linears(config: &Config) -> Vec<Linear> {
+    let widths = Widths::of(config);
+    let of = |layer: usize, fused: Fused| {
+        let parts = widths.parts(fused).iter().zip(widths.outputs(fused).0);
+        parts.map(move |(part, outputs)| Linear { name: format!("model.layers.{layer}.{part}"), outputs, inputs: widths.inputs(fused) })
+    };
+    (0..config.num_hidden_layers).flat_map(|layer| FUSED.into_iter().flat_map(move |fused| of(layer, fused))).collect()
+}
+
 /// Whether a fused linear has a bias.
 pub(crate) fn biased(config: &Config, fused: Fused) -> bool {
     match fused {

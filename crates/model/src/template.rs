@@ -104,6 +104,12 @@ impl ChatTemplate {
         self.specials.get(name).and_then(Value::as_str)
     }
 
+    /// A message as templates get it: text content, `system` for `developer`, tool arguments as an object.
+    #[must_use]
+    pub fn message(value: &Value) -> Value {
+        normal(value)
+    }
+
     /// Text of messages and tools (values as an OpenAI body has them); with `generate`, followed by the head of the answer.
     ///
     /// # Errors

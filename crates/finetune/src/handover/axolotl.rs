@@ -1,0 +1,94 @@
+//! Axolotl's format: `input_output`, segments of text that are learnt or not, and a configuration of `axolotl train`.
+//!
+//! As in Axolotl 0.19, `axolotl/prompt_strategies/input_output.py`: each segment is tokenized by itself, without special tokens, and
+//! `label` says whether it is learnt. Its `chat_template` type finds turns by rendering and cannot place tool calls for every
+//! template. Knows no other trainer.
+use model::Chat;
+use serde_json::json;
+
+use super::{Given, RESULT, Row, lines, list, quoted};
+use crate::{Error, Files};
+
+/// The configuration.
+pub(super) const CONFIG: &str = "axolotl.yaml";
+
+pub(super) fn files(given: &Given<'_>) -> Files {
+    let line = |row: &Row| json!({"segments": [{"label": false, "text": row.before}, {"label": true, "text": row.after}]});
+    let mut files =
+        Files::from([(CONFIG.to_owned(), config(given).into_bytes()), ("data/train.jsonl".to_owned(), lines(&given.train, line))]);
+    if !given.validation.is_empty() {
+        files.insert("data/validation.jsonl".to_owned(), lines(&given.validation, line));
+    }
+    files
+}
+
+/// Tokens that Axolotl makes of a row, and the first that it learns.
+pub(super) fn learns(row: &Row, chat: &Chat) -> Result<(Vec<u32>, usize), Error> {
+    let mut tokens = chat.tokenizer().encode(&row.before, false)?;
+    let prompt = tokens.len();
+    tokens.extend(chat.tokenizer().encode(&row.after, false)?);
+    Ok((tokens, prompt))
+}
+
+fn config(given: &Given<'_>) -> String {
+    let (settings, plan) = (given.settings, &given.plan);
+    let data =
+        |part: &str| format!("  - path: \"data/{part}.jsonl\"\n    ds_type: \"json\"\n    type: \"input_output\"\n    split: \"train\"\n");
+    let mut text = format!(
+        "# `{name}` on `{model}`, for `axolotl train`. Paths are relative to this folder.\n\
+         base_model: {place}\n\
+         datasets:\n{train}\
+         train_on_inputs: false\n\
+         # the longest call; nothing is cut off\n\
+         sequence_len: {longest}\n\
+         sample_packing: false\n\
+         adapter: \"lora\"\n\
+         lora_r: {rank}\n\
+         lora_alpha: {alpha}\n\
+         lora_dropout: 0.0\n\
+         lora_target_modules: {targets}\n\
+         learning_rate: {rate}\n\
+         {length}\n\
+         # times the accumulation, times the GPUs: {batch} answers a step\n\
+         micro_batch_size: 1\n\
+         gradient_accumulation_steps: {batch}\n\
+         warmup_steps: {warmup}\n\
+         lr_scheduler: \"cosine\"\n\
+         cosine_min_lr_ratio: 0.1\n\
+         optimizer: \"adamw_torch\"\n\
+         adam_beta1: 0.9\n\
+         adam_beta2: 0.999\n\
+         weight_decay: {decay}\n\
+         max_grad_norm: {clip}\n\
+         seed: {seed}\n\
+         bf16: \"auto\"\n\
+         logging_steps: 1\n\
+         output_dir: {RESULT:?}\n",
+        name = given.subject.name,
+        model = given.subject.model,
+        place = quoted(given.subject.place),
+        train = data("train"),
+        longest = given.longest(),
+        rank = settings.rank,
+        alpha = settings.alpha,
+        targets = list(&given.targets),
+        rate = plan.learning_rate,
+        length = given.length("num_epochs", "max_steps"),
+        batch = settings.batch_size,
+        warmup = given.warmup(),
+        decay = settings.weight_decay,
+        clip = settings.clip,
+        seed = settings.seed,
+    );
+    if !given.validation.is_empty() {
+        let (every, patience) = (plan.validate_every, settings.patience);
+        text += &format!(
+            "test_datasets:\n{validation}\
+             eval_strategy: \"steps\"\neval_steps: {every}\nsave_strategy: \"steps\"\nsave_steps: {every}\nsave_total_limit: 2\n\
+             load_best_model_at_end: true\nmetric_for_best_model: \"eval_loss\"\ngreater_is_better: false\n\
+             early_stopping_patience: {patience}\n",
+            validation = data("validation"),
+        );
+    }
+    text
+}

@@ -1,0 +1,264 @@
+//! A task for another trainer, where one machine is too small: dataset, configuration, launch lines and our manifest, and the way
+//! back of what it trained.
+//!
+//! Knows which calls are learnt and what of them carries loss; each trainer's format is a room of its own. Touches no disk.
+mod axolotl;
+mod readme;
+mod returned;
+mod trl;
+
+use model::{Chat, ChatTemplate, Config, linears};
+use record::{Fingerprint, Part, TaskId, Train};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use returned::{Progressed, TRAINER_STATE, accept};
+
+use crate::examples::Example;
+use crate::plan::Limit;
+use crate::{Batching, Error, Examples, Files, Finetune, Mode, Plan};
+
+/// Our manifest beside what a trainer is given.
+pub const HANDOVER: &str = "handover.json";
+/// Raised when the manifest's fields change.
+const SCHEMA: u32 = 1;
+/// Folder that the trainer is told to leave the adapter in.
+const RESULT: &str = "adapter";
+/// GPUs that the launch lines are written for, where the batch can be shared out so.
+const GPUS: usize = 8;
+
+/// A trainer that a task can be given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trainer {
+    /// Hugging Face TRL: `trl.scripts.sft`.
+    Trl,
+    /// Axolotl.
+    Axolotl,
+}
+
+/// Whose task, on which model.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The task.
+    pub task: &'a TaskId,
+    /// Its name.
+    pub name: &'a str,
+    /// Name of the base model.
+    pub model: &'a str,
+    /// Where the trainer finds it: a folder in Hugging Face layout.
+    pub place: &'a str,
+    /// Fingerprint of its weights.
+    pub base: &'a Fingerprint,
+}
+
+/// What was handed over, so that what comes back can be told from anything else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of these fields.
+    pub schema: u32,
+    /// The trainer.
+    pub trainer: Trainer,
+    /// The task.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Name of the base model.
+    pub model: String,
+    /// Fingerprint of the base weights.
+    pub base: Fingerprint,
+    /// Fingerprint of the training conversations, as a run here would have recorded it.
+    pub data: Fingerprint,
+    /// Our settings.
+    pub settings: Finetune,
+    /// Optimiser steps of the run.
+    pub steps: u64,
+    /// Calls that are learnt from.
+    pub train: usize,
+    /// Calls that validate.
+    pub validation: usize,
+    /// Calls of which the trainer would learn other tokens than a run here; they are in the data all the same.
+    pub unlike: usize,
+    /// Calls left out, by reason.
+    pub left_out: Vec<(String, u64)>,
+}
+
+/// One call as trainers get it.
+struct Row {
+    /// Messages of the prompt, as templates take them.
+    messages: Vec<Value>,
+    /// Tools offered.
+    tools: Vec<Value>,
+    /// The assistant's message.
+    answer: Value,
+    /// The prompt as text, up to where the answer begins.
+    before: String,
+    /// The answer as text, the end of the turn included.
+    after: String,
+    /// Tokens of both, and how many of them are the prompt's: the rest is learnt.
+    tokens: (Vec<u32>, usize),
+}
+
+/// All that the rooms of the trainers write from.
+struct Given<'a> {
+    settings: &'a Finetune,
+    subject: Subject<'a>,
+    plan: Plan,
+    targets: Vec<String>,
+    train: Vec<Row>,
+    validation: Vec<Row>,
+}
+
+impl Finetune {
+    /// The files of a folder for `trainer`: the calls of the train split, those that validate apart, the configuration with these
+    /// settings, launch lines, and our manifest. Names may have parts (`data/train.jsonl`).
+    ///
+    /// # Errors
+    /// When a setting cannot be expressed there, or no call is left.
+    pub fn hand_over(
+        &self,
+        trainer: Trainer,
+        subject: Subject<'_>,
+        part: &Part<Train>,
+        chat: &Chat,
+        config: &Config,
+    ) -> Result<Files, Error> {
+        self.can_leave()?;
+        let whole = self.examples(part, chat, config)?;
+        // a row for each call: no other trainer shares what calls have in common
+        let alone = Self { batching: Batching::Independent, train_minutes: None, ..self.clone() };
+        let Examples { train, validation, left_out, .. } = alone.examples(part, chat, config)?;
+        let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
+        let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
+        let examples = Examples { train, validation, left_out, fingerprint: whole.fingerprint.clone() };
+        let plan = alone.plan(&examples, config, None)?;
+        let given = Given { settings: self, subject, plan, targets: targets(config), train: train_rows, validation: validation_rows };
+        let template = trl::template(chat.template().source());
+        let mut files = match trainer {
+            Trainer::Trl => trl::files(&given, &template),
+            Trainer::Axolotl => axolotl::files(&given),
+        };
+        let unlike = given.unlike(|row| match trainer {
+            Trainer::Trl => trl::learns(row, chat, &template),
+            Trainer::Axolotl => axolotl::learns(row, chat),
+        })?;
+        let manifest = given.manifest(trainer, &examples, unlike);
+        files.insert("README.md".into(), readme::text(&manifest, &given, chat.template().source()).into_bytes());
+        files.insert(HANDOVER.into(), serde_json::to_vec_pretty(&manifest).expect("plain data always serialises"));
+        Ok(files)
+    }
+
+    /// Refuses what other trainers are not told here.
+    fn can_leave(&self) -> Result<(), Error> {
+        let refuse = |key, found, expected| Err(Error::Setting { key, found, expected });
+        if self.mode == Mode::Full {
+            return refuse("mode", "full".to_owned(), "`lora`: only adapters come back from another trainer");
+        }
+        if let Some(folder) = &self.init_adapter {
+            return refuse("init_adapter", folder.clone(), "none: another trainer begins with an adapter of its own");
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn new(example: &Example, part: &Part<Train>, chat: &Chat) -> Result<Self, Error> {
+        let call = &part[example.position];
+        let answer = call.response.message().expect("a call without an answer is no example");
+        let (before, whole) =
+            (chat.template().render_request(&call.request, None)?, chat.template().render_request(&call.request, Some(answer.0))?);
+        let sequence = &example.sequence;
+        let prompt = 1 + sequence.targets.iter().take_while(|target| target.is_none()).count();
+        let last = sequence.targets.last().copied().flatten().expect("the last token of an example is learnt");
+        let mut after = whole.strip_prefix(before.as_str()).expect("examples begin with their prompts").trim_end().to_owned();
+        let end = chat.tokenizer().specials().get(&last).cloned().unwrap_or_default();
+        if !after.ends_with(&end) {
+            after += &end;
+        }
+        Ok(Self {
+            messages: call.request.messages().map(|message| ChatTemplate::message(message.0)).collect(),
+            tools: call.request.tools().map(|tool| tool.0.clone()).collect(),
+            answer: ChatTemplate::message(answer.0),
+            before,
+            after,
+            tokens: (sequence.tokens.iter().copied().chain([last]).collect(), prompt),
+        })
+    }
+}
+
+impl Given<'_> {
+    /// Tokens of the longest call: nothing may be cut off.
+    fn longest(&self) -> usize {
+        self.train.iter().chain(&self.validation).map(|row| row.tokens.0.len()).max().unwrap_or(1)
+    }
+
+    /// GPUs of the launch lines: as many as share the batch out evenly.
+    fn gpus(&self) -> usize {
+        (1..=GPUS).rev().find(|gpus| self.settings.batch_size.is_multiple_of(*gpus)).unwrap_or(1)
+    }
+
+    /// Steps over which the learning rate rises.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the steps")]
+    fn warmup(&self) -> u64 {
+        (self.plan.steps as f64 * self.settings.warmup).ceil() as u64
+    }
+
+    /// How long the run is, under the two names that trainers have in common: by epochs or by steps.
+    fn length(&self, epochs: &str, steps: &str) -> String {
+        match self.plan.limit {
+            Limit::Epochs => format!("{epochs}: {}", self.settings.epochs),
+            Limit::MaxSteps | Limit::TrainMinutes => format!("{steps}: {}", self.plan.steps),
+        }
+    }
+
+    /// Rows of which `learns` says other tokens, or another place where the loss begins, than a run here has.
+    fn unlike(&self, learns: impl Fn(&Row) -> Result<(Vec<u32>, usize), Error>) -> Result<usize, Error> {
+        let mut unlike = 0;
+        for row in self.train.iter().chain(&self.validation) {
+            unlike += usize::from(learns(row)? != row.tokens);
+        }
+        Ok(unlike)
+    }
+
+    fn manifest(&self, trainer: Trainer, examples: &Examples, unlike: usize) -> Manifest {
+        Manifest {
+            schema: SCHEMA,
+            trainer,
+            task: self.subject.task.clone(),
+            name: self.subject.name.to_owned(),
+            model: self.subject.model.to_owned(),
+            base: self.subject.base.clone(),
+            data: examples.fingerprint.clone(),
+            settings: self.settings.clone(),
+            steps: self.plan.steps,
+            train: self.train.len(),
+            validation: self.validation.len(),
+            unlike,
+            left_out: examples.left_out.clone(),
+        }
+    }
+}
+
+/// Last parts of the names of the modules that get an adapter.
+fn targets(config: &Config) -> Vec<String> {
+    let mut targets: Vec<_> = linears(config).into_iter().filter_map(|linear| Some(linear.name.rsplit('.').next()?.to_owned())).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
+
+/// Rows as JSON lines.
+fn lines(rows: &[Row], line: impl Fn(&Row) -> Value) -> Vec<u8> {
+    rows.iter().flat_map(|row| (line(row).to_string() + "\n").into_bytes()).collect()
+}
+
+/// A JSON text is a YAML scalar (docs/decisions/0004).
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// A list of texts in YAML.
+fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
