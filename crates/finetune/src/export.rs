@@ -32,7 +32,8 @@ pub fn adapter(model: &TrainModel, base: &str) -> Result<Files, Error> {
         return Err(Error::Adapter("a full fine-tune has none: export the merged weights".to_owned()));
     };
     let tensors = model.parameters().iter().map(|(name, var)| (format!("{PREFIX}{name}"), var.as_detached_tensor()));
-    folder((rank, alpha), base, &targets(model), &tensors.collect())
+    let modules = model.parameters().keys().filter_map(|name| name.strip_suffix(".lora_A.weight"));
+    folder((rank, alpha), base, &targets(modules), &tensors.collect())
 }
 
 /// The PEFT folder of an adapter: rank and alpha, the base model's name, the last parts of the modules' names, the matrices by PEFT's
@@ -75,10 +76,9 @@ pub fn load_adapter(model: &TrainModel, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Last parts of the names of the adapted modules, as PEFT's `target_modules`.
-fn targets(model: &TrainModel) -> Vec<&str> {
-    let modules = model.parameters().keys().filter_map(|name| name.strip_suffix(".lora_A.weight")?.rsplit('.').next());
-    let mut targets: Vec<_> = modules.collect();
+/// Last parts of the names of modules, each once and in order, as PEFT's `target_modules`.
+pub(crate) fn targets<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut targets: Vec<_> = modules.map(|name| name.rsplit('.').next().unwrap_or(name)).collect();
     targets.sort_unstable();
     targets.dedup();
     targets

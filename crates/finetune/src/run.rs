@@ -43,13 +43,11 @@ impl Finetune {
     }
 
     fn recipe(&self, examples: &Examples, plan: &Plan, recorded: &[u8]) -> Recipe {
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the steps")]
-        let warmup = (plan.steps as f64 * self.warmup).ceil() as u64;
         Recipe {
             identity: Fingerprint::of(self, &[&examples.fingerprint, &Fingerprint::of_bytes(recorded)]).0,
             steps: plan.steps,
             learning_rate: plan.learning_rate,
-            schedule: Schedule::Cosine { warmup, steps: plan.steps },
+            schedule: Schedule::Cosine { warmup: self.warmup_steps(plan.steps), steps: plan.steps },
             weight_decay: self.weight_decay,
             beta2: 0.999,
             clip: self.clip,

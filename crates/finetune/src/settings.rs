@@ -132,6 +132,12 @@ impl Finetune {
         self.shuffle && self.batching == Batching::Tree
     }
 
+    /// Of so many steps, those over which the learning rate rises.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the steps")]
+    pub(crate) fn warmup_steps(&self, steps: u64) -> u64 {
+        (steps as f64 * self.warmup).ceil() as u64
+    }
+
     /// The peak learning rate: as set, else `5e-5 · (2000 / hidden)^0.781` for all weights and ten times that for
     /// LoRA, the rule that the authors of *LoRA Without Regret* fitted to models of the Llama family.
     #[must_use]

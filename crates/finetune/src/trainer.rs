@@ -249,12 +249,18 @@ pub(crate) fn window(learner: &dyn Learner, sequences: Vec<Sequence>, micro_toke
     Ok((total, gradients))
 }
 
-/// How sequences are answered.
-fn look(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Result<Mark, Error> {
+/// Loss of sequences, summed over micro-batches.
+pub(crate) fn loss(learner: &dyn Learner, sequences: Vec<Sequence>, micro_tokens: usize) -> Result<Loss, Error> {
     let mut total = Loss::default();
-    for batch in micro_batches(sequences.to_vec(), recipe.micro_tokens) {
+    for batch in micro_batches(sequences, micro_tokens) {
         total += learner.loss(&batch)?;
     }
+    Ok(total)
+}
+
+/// How sequences are answered.
+fn look(learner: &dyn Learner, recipe: &Recipe, sequences: &[Sequence]) -> Result<Mark, Error> {
+    let total = loss(learner, sequences.to_vec(), recipe.micro_tokens)?;
     let right = if total.answers > 0.0 { total.right / total.answers } else { 0.0 };
     let begins = |sequence: &Sequence| sequence.targets.split(Option::is_none).filter(|answer| !answer.is_empty()).count();
     let answers = sequences.iter().map(begins).sum::<usize>();

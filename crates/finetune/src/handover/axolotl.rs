@@ -6,7 +6,7 @@
 use model::Chat;
 use serde_json::json;
 
-use super::{Given, RESULT, Row, lines, list, quoted};
+use super::{Given, Row, lines, quoted};
 use crate::{Error, Files};
 
 /// The configuration.
@@ -31,7 +31,6 @@ pub(super) fn learns(row: &Row, chat: &Chat) -> Result<(Vec<u32>, usize), Error>
 }
 
 fn config(given: &Given<'_>) -> String {
-    let (settings, plan) = (given.settings, &given.plan);
     let data =
         |part: &str| format!("  - path: \"data/{part}.jsonl\"\n    ds_type: \"json\"\n    type: \"input_output\"\n    split: \"train\"\n");
     let mut text = format!(
@@ -43,52 +42,22 @@ fn config(given: &Given<'_>) -> String {
          sequence_len: {longest}\n\
          sample_packing: false\n\
          adapter: \"lora\"\n\
-         lora_r: {rank}\n\
-         lora_alpha: {alpha}\n\
-         lora_dropout: 0.0\n\
-         lora_target_modules: {targets}\n\
-         learning_rate: {rate}\n\
-         {length}\n\
-         # times the accumulation, times the GPUs: {batch} answers a step\n\
          micro_batch_size: 1\n\
-         gradient_accumulation_steps: {batch}\n\
-         warmup_steps: {warmup}\n\
          lr_scheduler: \"cosine\"\n\
          cosine_min_lr_ratio: 0.1\n\
          optimizer: \"adamw_torch\"\n\
-         adam_beta1: 0.9\n\
-         adam_beta2: 0.999\n\
-         weight_decay: {decay}\n\
-         max_grad_norm: {clip}\n\
-         seed: {seed}\n\
          bf16: \"auto\"\n\
-         logging_steps: 1\n\
-         output_dir: {RESULT:?}\n",
+         {settings}",
         name = given.subject.name,
         model = given.subject.model,
         place = quoted(given.subject.place),
         train = data("train"),
         longest = given.longest(),
-        rank = settings.rank,
-        alpha = settings.alpha,
-        targets = list(&given.targets),
-        rate = plan.learning_rate,
-        length = given.length("num_epochs", "max_steps"),
-        batch = settings.batch_size,
-        warmup = given.warmup(),
-        decay = settings.weight_decay,
-        clip = settings.clip,
-        seed = settings.seed,
+        settings = given.settings("num_epochs"),
     );
     if !given.validation.is_empty() {
-        let (every, patience) = (plan.validate_every, settings.patience);
-        text += &format!(
-            "test_datasets:\n{validation}\
-             eval_strategy: \"steps\"\neval_steps: {every}\nsave_strategy: \"steps\"\nsave_steps: {every}\nsave_total_limit: 2\n\
-             load_best_model_at_end: true\nmetric_for_best_model: \"eval_loss\"\ngreater_is_better: false\n\
-             early_stopping_patience: {patience}\n",
-            validation = data("validation"),
-        );
+        let (validation, patience) = (data("validation"), given.settings.patience);
+        text += &format!("test_datasets:\n{validation}{}early_stopping_patience: {patience}\n", given.looks());
     }
     text
 }

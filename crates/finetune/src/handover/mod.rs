@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use returned::{Progressed, TRAINER_STATE, accept};
 
 use crate::examples::Example;
+use crate::export;
 use crate::plan::Limit;
 use crate::{Batching, Error, Examples, Files, Finetune, Mode, Plan};
 
@@ -198,18 +199,54 @@ impl Given<'_> {
         (1..=GPUS).rev().find(|gpus| self.settings.batch_size.is_multiple_of(*gpus)).unwrap_or(1)
     }
 
-    /// Steps over which the learning rate rises.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the steps")]
-    fn warmup(&self) -> u64 {
-        (self.plan.steps as f64 * self.settings.warmup).ceil() as u64
-    }
-
     /// How long the run is, under the two names that trainers have in common: by epochs or by steps.
     fn length(&self, epochs: &str, steps: &str) -> String {
         match self.plan.limit {
             Limit::Epochs => format!("{epochs}: {}", self.settings.epochs),
             Limit::MaxSteps | Limit::TrainMinutes => format!("{steps}: {}", self.plan.steps),
         }
+    }
+
+    /// The settings that trainers built on transformers call alike; `epochs` is what this one calls the length of the run in epochs.
+    fn settings(&self, epochs: &str) -> String {
+        let (settings, plan) = (self.settings, &self.plan);
+        format!(
+            "lora_r: {rank}\n\
+             lora_alpha: {alpha}\n\
+             lora_dropout: 0.0\n\
+             lora_target_modules: {targets}\n\
+             learning_rate: {rate}\n\
+             {length}\n\
+             # times the accumulation, times the GPUs: {batch} answers a step\n\
+             gradient_accumulation_steps: {batch}\n\
+             warmup_steps: {warmup}\n\
+             adam_beta1: 0.9\n\
+             adam_beta2: 0.999\n\
+             weight_decay: {decay}\n\
+             max_grad_norm: {clip}\n\
+             seed: {seed}\n\
+             logging_steps: 1\n\
+             output_dir: {RESULT:?}\n",
+            rank = settings.rank,
+            alpha = settings.alpha,
+            targets = list(&self.targets),
+            rate = plan.learning_rate,
+            length = self.length(epochs, "max_steps"),
+            batch = settings.batch_size,
+            warmup = settings.warmup_steps(plan.steps),
+            decay = settings.weight_decay,
+            clip = settings.clip,
+            seed = settings.seed,
+        )
+    }
+
+    /// When they look at the validation part, and that they keep the best weights.
+    fn looks(&self) -> String {
+        let every = self.plan.validate_every;
+        format!(
+            "eval_strategy: \"steps\"\neval_steps: {every}\nsave_strategy: \"steps\"\nsave_steps: {every}\nsave_total_limit: 2\n\
+             load_best_model_at_end: true\nmetric_for_best_model: \"eval_loss\"\ngreater_is_better: false\n"
+        )
     }
 
     /// Rows of which `learns` says other tokens, or another place where the loss begins, than a run here has.
@@ -242,10 +279,8 @@ impl Given<'_> {
 
 /// Last parts of the names of the modules that get an adapter.
 fn targets(config: &Config) -> Vec<String> {
-    let mut targets: Vec<_> = linears(config).into_iter().filter_map(|linear| Some(linear.name.rsplit('.').next()?.to_owned())).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    targets
+    let linears = linears(config);
+    export::targets(linears.iter().map(|linear| linear.name.as_ref())).into_iter().map(str::to_owned).collect()
 }
 
 /// Rows as JSON lines.

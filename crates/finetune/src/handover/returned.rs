@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{HANDOVER, Manifest, SCHEMA, targets};
-use crate::batches::micro_batches;
-use crate::export::{PREFIX, folder};
+use crate::export::{self, PREFIX, folder};
 use crate::optimizer::flat;
-use crate::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Examples, Files, Learner, Loss, Origin, Row};
+use crate::trainer::loss;
+use crate::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Examples, Files, Learner, Origin, Row};
 
 /// What transformers' trainers note of a run, in the folder of each checkpoint.
 pub const TRAINER_STATE: &str = "trainer_state.json";
@@ -114,19 +114,13 @@ impl Manifest {
         progress: &Progressed,
     ) -> Result<Adapter, Error> {
         let take = |examples: &[crate::Example], count: usize| examples.iter().take(count).map(|e| e.sequence.clone()).collect::<Vec<_>>();
-        let measure = |sequences| -> Result<Loss, Error> {
-            let mut total = Loss::default();
-            for batch in micro_batches(sequences, self.settings.micro_tokens) {
-                total += learner.loss(&batch)?;
-            }
-            Ok(total)
-        };
+        let measure = |sequences| loss(learner, sequences, self.settings.micro_tokens);
         let trained = measure(take(&examples.train, self.settings.batch_size))?;
         let validated = measure(take(&examples.validation, VALIDATED))?;
         let known = !examples.validation.is_empty();
-        let loss = trained.sum / trained.weight;
-        if !loss.is_finite() {
-            return refuse(ADAPTER_WEIGHTS, "the loss with it", loss, "a number", AGAIN);
+        let mean = trained.sum / trained.weight;
+        if !mean.is_finite() {
+            return refuse(ADAPTER_WEIGHTS, "the loss with it", mean, "a number", AGAIN);
         }
         Ok(Adapter {
             fingerprint: Fingerprint::of(&self.settings, &[origin.base, &examples.fingerprint, &Fingerprint::of_bytes(weights)]),
@@ -137,7 +131,7 @@ impl Manifest {
             alpha: self.settings.alpha,
             steps: progress.steps.unwrap_or(self.steps),
             best_step: progress.best_step.or(progress.steps).unwrap_or(self.steps),
-            train_loss: loss,
+            train_loss: mean,
             validation_loss: known.then(|| validated.sum / validated.weight),
             validation_right: known.then(|| validated.right / validated.answers),
             examples: self.train as u64,
@@ -192,10 +186,7 @@ fn configured(manifest: &Manifest, targets: &[String], bytes: &[u8]) -> Result<(
         }
     }
     let named: Vec<String> = serde_json::from_value(found("target_modules")).unwrap_or_default();
-    let mut last: Vec<&str> = named.iter().map(|name| name.rsplit('.').next().unwrap_or(name)).collect();
-    last.sort_unstable();
-    last.dedup();
-    if last != targets {
+    if export::targets(named.iter().map(String::as_str)) != targets {
         return refuse(ADAPTER_CONFIG, "target_modules", found("target_modules"), format!("{targets:?}"), AGAIN);
     }
     let base = found("base_model_name_or_path");

@@ -5,7 +5,7 @@
 use model::{Chat, ChatTemplate};
 use serde_json::json;
 
-use super::{Given, RESULT, Row, lines, list, quoted};
+use super::{Given, Row, lines, quoted};
 use crate::{Error, Files};
 
 /// The configuration.
@@ -52,8 +52,11 @@ pub(super) fn learns(row: &Row, chat: &Chat, template: &str) -> Result<(Vec<u32>
 }
 
 fn config(given: &Given<'_>) -> String {
-    let (settings, plan) = (given.settings, &given.plan);
-    let mut text = format!(
+    let looks = match given.validation.is_empty() {
+        true => "eval_strategy: \"no\"\nsave_strategy: \"no\"\n".to_owned(),
+        false => format!("dataset_test_split: \"validation\"\n{}", given.looks()),
+    };
+    format!(
         "# `{name}` on `{model}`, for `trl.scripts.sft`. Paths are relative to this folder.\n\
          model_name_or_path: {place}\n\
          dtype: \"auto\"\n\
@@ -65,56 +68,17 @@ fn config(given: &Given<'_>) -> String {
          max_length: {longest}\n\
          packing: false\n\
          use_peft: true\n\
-         lora_r: {rank}\n\
-         lora_alpha: {alpha}\n\
-         lora_dropout: 0.0\n\
-         lora_target_modules: {targets}\n\
-         learning_rate: {rate}\n\
-         {length}\n\
-         # times the accumulation, times the GPUs: {batch} answers a step\n\
          per_device_train_batch_size: 1\n\
          per_device_eval_batch_size: 1\n\
-         gradient_accumulation_steps: {batch}\n\
-         warmup_steps: {warmup}\n\
          lr_scheduler_type: \"cosine_with_min_lr\"\n\
          lr_scheduler_kwargs: {{\"min_lr_rate\": 0.1}}\n\
          optim: \"adamw_torch\"\n\
-         adam_beta1: 0.9\n\
-         adam_beta2: 0.999\n\
-         weight_decay: {decay}\n\
-         max_grad_norm: {clip}\n\
-         seed: {seed}\n\
-         logging_steps: 1\n\
          report_to: \"none\"\n\
-         output_dir: {RESULT:?}\n",
+         {settings}{looks}",
         name = given.subject.name,
         model = given.subject.model,
         place = quoted(given.subject.place),
         longest = given.longest(),
-        rank = settings.rank,
-        alpha = settings.alpha,
-        targets = list(&given.targets),
-        rate = plan.learning_rate,
-        length = given.length("num_train_epochs", "max_steps"),
-        batch = settings.batch_size,
-        warmup = given.warmup(),
-        decay = settings.weight_decay,
-        clip = settings.clip,
-        seed = settings.seed,
-    );
-    text += &looks(given);
-    text
-}
-
-/// When the trainer looks at the validation part, and that it keeps the best weights.
-fn looks(given: &Given<'_>) -> String {
-    if given.validation.is_empty() {
-        return "eval_strategy: \"no\"\nsave_strategy: \"no\"\n".to_owned();
-    }
-    let every = given.plan.validate_every;
-    format!(
-        "dataset_test_split: \"validation\"\n\
-         eval_strategy: \"steps\"\neval_steps: {every}\nsave_strategy: \"steps\"\nsave_steps: {every}\nsave_total_limit: 2\n\
-         load_best_model_at_end: true\nmetric_for_best_model: \"eval_loss\"\ngreater_is_better: false\n"
+        settings = given.settings("num_train_epochs"),
     )
 }
