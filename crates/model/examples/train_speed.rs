@@ -58,7 +58,9 @@ fn main() -> Result<(), Failure> {
     let config = config(name)?;
     let mut model = TrainModel::random(&config, 0, DType::F32, &device)?;
     if !full {
-        model = TrainModel::new(&config, Weights { tensors: model.merged()? }, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
+        // in 16 bits, as files hold them
+        let weights = Weights { tensors: model.merged()? }.cast(DType::BF16)?.cast(DType::F32)?;
+        model = TrainModel::new(&config, weights, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
     }
     let token = |i: usize| (i * 7919 % config.vocab_size) as u32;
     let sequence = |s: usize| Sequence {

@@ -80,6 +80,15 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// The same rounded to another type.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn cast(self, dtype: DType) -> Result<Self, Error> {
+        let cast = self.tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)));
+        Ok(Self { tensors: cast.collect::<Result<_, Error>>()? })
+    }
+
     /// The same tensors on another device; those that lie there already are shared.
     ///
     /// # Errors

@@ -13,6 +13,10 @@ pub(crate) trait Float: WithDType + Default + std::ops::Neg<Output = Self> {
     fn sqrt(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// The values where this is f32, for kernels of that type alone.
+    fn singles(values: &[Self]) -> Option<&[f32]>;
+    /// [`Float::singles`] to be written.
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Float for f64 {
@@ -29,6 +33,12 @@ impl Float for f64 {
     #[inline(always)]
     fn ln(self) -> Self {
         self.ln()
+    }
+    fn singles(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 
@@ -61,6 +71,12 @@ impl Float for f32 {
     #[inline(always)]
     fn ln(self) -> Self {
         self.ln()
+    }
+    fn singles(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
     }
 }
 

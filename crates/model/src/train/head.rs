@@ -25,7 +25,7 @@ pub(super) struct HeadGradient<'a, F> {
 pub(super) struct Head<'a, F> {
     /// As it is.
     pub matrix: &'a [F],
-    /// Laid out for the way forward, or empty.
+    /// Laid out, where it is.
     pub panels: &'a Panels<F>,
     /// Width of a row.
     pub hidden: usize,
@@ -43,19 +43,12 @@ pub(super) fn cross_entropy<F: Float>(
     let Head { matrix, panels, hidden } = head;
     let vocabulary = matrix.len() / hidden;
     let step = (LOGITS / vocabulary).clamp(16, 128);
-    let weights = Mat::new(matrix, vocabulary, hidden);
     let chunk = |logits: &mut Vec<F>, scored: &[Scored], rows: &[F], drows: Option<&mut [F]>| {
         logits.resize(scored.len() * vocabulary, F::ZERO);
-        if panels.is_empty() {
-            let rows = Mat::new(rows, scored.len(), hidden);
-            multiply(MatMut::new(logits, scored.len(), vocabulary), Old::Drop, F::ONE, rows, weights.t());
-        } else {
-            panels.multiply(rows, logits, Old::Drop, F::ONE);
-        }
+        panels.multiply((matrix, hidden), rows, logits, Old::Drop, F::ONE);
         let part = slopes(logits, scored, drows.is_some());
         if let Some(drows) = drows {
-            let slopes = Mat::new(logits, scored.len(), vocabulary);
-            multiply(MatMut::new(drows, scored.len(), hidden), Old::Drop, F::ONE, slopes, weights);
+            panels.multiply_back((matrix, hidden), logits, drows, F::ONE);
         }
         part
     };

@@ -46,12 +46,7 @@ impl<F: Float> Form<F> {
     /// `y = factor · (x Wᵀ + bias + scale · (x Aᵀ) Bᵀ)`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
     pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut [F]) {
         let (rows, width) = (x.len() / self.inputs, self.width());
-        if linear.panels.is_empty() {
-            let (x, weight) = (Mat::new(x, rows, self.inputs), Mat::new(&linear.weight, width, self.inputs));
-            multiply(MatMut::new(y, rows, width), old, self.factor, x, weight.t());
-        } else {
-            linear.panels.multiply(x, y, old, self.factor);
-        }
+        linear.panels.multiply((&linear.weight, self.inputs), x, y, old, self.factor);
         let x = Mat::new(x, rows, self.inputs);
         add_bias(y, &linear.bias, self.factor);
         if linear.a.is_empty() {
@@ -91,7 +86,7 @@ impl<F: Float> Form<F> {
             multiply(MatMut::new(da, lows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows).t(), x);
         }
         let Some(dx) = dx else { return };
-        multiply(MatMut::new(dx, rows, inputs), Old::Drop, self.factor, all, Mat::new(&linear.weight, width, inputs));
+        linear.panels.multiply_back((&linear.weight, inputs), dy, dx, self.factor);
         if !dlow.is_empty() {
             multiply(MatMut::new(dx, rows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows), Mat::new(&linear.a, lows, inputs));
         }

@@ -21,6 +21,7 @@ mod parameters;
 mod pass;
 mod start;
 mod tensors;
+mod tiles;
 pub(crate) mod vector;
 mod work;
 
@@ -35,8 +36,7 @@ use float::Float;
 pub use memory::Memory;
 use parameters::{Decoder, Entry, Widths, adapter_entries, base_entries};
 use pass::{Pass, Rooms};
-pub use vector::kernel;
-pub use work::Work;
+pub use work::{Peak, Work};
 
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -356,6 +356,13 @@ impl TrainModel {
 /// When a tensor operation fails.
 pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Result<Weights, Error> {
     Ok(Weights { tensors: start::weights(&base_entries(config), config.num_hidden_layers, seed, dtype, device)? })
+}
+
+/// What products and loops over vectors are computed with on this machine, in words.
+#[must_use]
+pub fn kernel() -> String {
+    let unit = if tiles::there() { " + AMX (bfloat16 pieces of f32)" } else { "" };
+    format!("{}{unit}", vector::kernel())
 }
 
 /// Moves the values of tensors to where the kernels look for them, one after the other.

@@ -25,7 +25,7 @@ pub(super) fn own<F: Clone>(buffer: &mut Buffer<F>) -> &mut Vec<F> {
 pub(super) struct Linear<F> {
     /// (outputs, inputs) of all parts, one below the other.
     pub weight: Buffer<F>,
-    /// The weight again, for the way forward; empty where it learns, or memory is short.
+    /// The weight again, laid out for its products; not where it learns.
     pub panels: Arc<Panels<F>>,
     /// (outputs), or empty.
     pub bias: Buffer<F>,
@@ -163,7 +163,7 @@ pub(super) struct Decoder<F> {
     pub norm: Buffer<F>,
     /// (vocabulary, hidden), or empty where the embedding serves.
     pub head: Buffer<F>,
-    /// What serves as the head again, for the way forward; empty where it learns, or memory is short.
+    /// What serves as the head again, laid out; not where it learns.
     pub head_panels: Arc<Panels<F>>,
 }
 
@@ -301,7 +301,7 @@ impl<F: Float> Decoder<F> {
         Self { layers: (0..layers).map(|_| Layer::default()).collect(), ..Self::default() }
     }
 
-    /// Lays out what is frozen once more, for the way forward.
+    /// Lays out what is frozen once more, for its products.
     pub fn lay_out(&mut self, widths: Widths) {
         let panels = |weight: &Buffer<F>, inputs| Arc::new(Panels::new(weight, inputs));
         for layer in &mut self.layers {
@@ -326,10 +326,10 @@ impl<F: Float> Decoder<F> {
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer<F>| {
             let linears = [&layer.qkv, &layer.out, &layer.gate_up, &layer.down];
-            layer.elements() + linears.map(|linear| linear.panels.len()).iter().sum::<usize>()
+            layer.elements() * size_of::<F>() + linears.map(|linear| linear.panels.bytes()).iter().sum::<usize>()
         };
-        let around = self.embed.len() + self.norm.len() + self.head.len() + self.head_panels.len();
-        (around + self.layers.iter().map(layer).sum::<usize>()) * size_of::<F>()
+        let around = (self.embed.len() + self.norm.len() + self.head.len()) * size_of::<F>() + self.head_panels.bytes();
+        around + self.layers.iter().map(layer).sum::<usize>()
     }
 
     fn buffer(&self, field: Field) -> &Buffer<F> {

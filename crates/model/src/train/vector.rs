@@ -22,7 +22,7 @@ fn avx2<A, K: Kernel<A>>(arguments: A) -> K::Output {
 
 /// The vectors that [`dispatch`] finds on this machine, in words.
 #[must_use]
-pub fn kernel() -> &'static str {
+pub(super) fn kernel() -> &'static str {
     match width() {
         #[cfg(target_arch = "x86_64")]
         Width::Avx512 => "AVX-512",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::layout::{Limits, plan};
-use super::matmul::{Mat, MatMut, Old, multiply};
+use super::matmul::Old;
+use super::panels::Panels;
 use super::parameters::{Fused, Widths};
 use super::{Engine, Sequence, TrainModel, Trainable};
 
@@ -60,27 +61,46 @@ impl TrainModel {
         Work { rows: rows as u64, flops }
     }
 
-    /// Floating-point operations a second of the CPU in the largest product of this model's layers, each thread at its own, at the
-    /// best of several tries; `time` times one try.
+    /// What the CPU reaches in the largest product of this model's layers, each thread at its own, at the best of several tries;
+    /// `time` times one try.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-    pub fn peak(&self, time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
-        const ROWS: usize = 512;
-        const TRIES: usize = 20;
+    pub fn peak(&self, time: impl Fn(&mut dyn FnMut()) -> Duration) -> Peak {
         let widths = Widths::of(&self.config);
         let (inputs, outputs) = (widths.hidden, 2 * widths.inner);
-        let threads = rayon::current_num_threads();
-        let (x, w) = (vec![1.0_f32; ROWS * inputs], vec![1.0_f32; outputs * inputs]);
-        let mut out = vec![vec![0.0_f32; ROWS * outputs]; threads];
-        let mut once = || {
-            out.par_iter_mut().for_each(|out| {
-                let product = MatMut::new(out, ROWS, outputs);
-                multiply(product, Old::Drop, 1.0, Mat::new(&x, ROWS, inputs), Mat::new(&w, outputs, inputs).t());
-            });
+        let matrix = vec![1.0_f32; outputs * inputs];
+        let vectors = rate(&Panels::None, (&matrix, inputs), &time);
+        let layer = match &self.engine {
+            Engine::F32(frozen, _) => frozen.layers.first(),
+            _ => None,
         };
-        let best = (0..TRIES).map(|_| time(&mut once)).min().unwrap_or_default();
-        (2 * threads * ROWS * inputs * outputs) as f64 / best.as_secs_f64().max(1e-9)
+        let largest = layer.map_or(vectors, |layer| match &*layer.gate_up.panels {
+            Panels::None => vectors,
+            panels => rate(panels, (&matrix, inputs), &time),
+        });
+        Peak { vectors, largest }
     }
+}
+
+/// Floating-point operations a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Peak {
+    /// Of f32 vectors.
+    pub vectors: f64,
+    /// Of the product as a step computes it: more, where a matrix unit does it.
+    pub largest: f64,
+}
+
+/// Operations a second of a product with `matrix` of (outputs, inputs).
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn rate(panels: &Panels<f32>, (matrix, inputs): (&[f32], usize), time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
+    const ROWS: usize = 512;
+    const TRIES: usize = 20;
+    let (threads, outputs) = (rayon::current_num_threads(), matrix.len() / inputs);
+    let x = vec![1.0; ROWS * inputs];
+    let mut out = vec![vec![0.0; ROWS * outputs]; threads];
+    let mut once = || out.par_iter_mut().for_each(|out| panels.multiply((matrix, inputs), &x, out, Old::Drop, 1.0));
+    let best = (0..TRIES).map(|_| time(&mut once)).min().unwrap_or_default();
+    (2 * threads * ROWS * inputs * outputs) as f64 / best.as_secs_f64().max(1e-9)
 }
 
 #[cfg(test)]

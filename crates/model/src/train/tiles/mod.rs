@@ -1,0 +1,236 @@
+//! Products with a frozen f32 matrix on the matrix unit, which multiplies 16-bit floats only, with the accuracy of f32: every value is
+//! a sum of up to three 16-bit pieces, and the products of pieces that f32 could tell from nothing are added up in f32. Most models
+//! are stored in 16 bits, so that their weights are one piece, and three products of the unit (sixteen times as fast as vectors)
+//! do for one. The idea of Henry, Tang and Heinecke 2019, arXiv 1904.06376. Knows matrices, no model.
+mod unit;
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::matmul::Old;
+use super::vector::{Kernel, dispatch};
+use unit::{BLOCK, Pieces, ROWS, Row, STEP, Unit};
+
+/// Values of the inner dimension in a step.
+const INNER: usize = 32;
+
+/// Most rows of the left factor whose pieces lie ready at once, and most steps: they stay in the second cache.
+const LEFT: usize = 128;
+const STEPS: usize = 20;
+
+/// Whether the machine has a matrix unit of this kind.
+pub(crate) fn there() -> bool {
+    Unit::begin().is_some()
+}
+
+/// A frozen right factor of (inner, columns), by panels of 32 columns, each by steps of 32 of the inner dimension.
+#[derive(Clone, Debug)]
+pub(super) struct Tiles {
+    rows: Vec<Row>,
+    pieces: Pieces,
+    inner: usize,
+    columns: usize,
+}
+
+impl Tiles {
+    /// Lays out the matrix whose element (i, j) is `values[i * row + j * column]`. None where the machine has no unit.
+    pub fn new(values: &[f32], (inner, columns): (usize, usize), (row, column): (usize, usize)) -> Option<Self> {
+        if !there() || values.is_empty() {
+            return None;
+        }
+        let pieces = values.par_chunks(1 << 16).map(needed).max().map_or(Pieces::One, |most| match most {
+            0 | 1 => Pieces::One,
+            2 => Pieces::Two,
+            _ => Pieces::Three,
+        });
+        let (count, steps) = (pieces.count(), inner.div_ceil(INNER));
+        let mut rows = vec![Row([0; 32]); columns.div_ceil(BLOCK) * steps * count * STEP];
+        rows.par_chunks_mut(steps * count * STEP).enumerate().for_each(|(panel, rows)| {
+            for j in panel * BLOCK..columns.min(panel * BLOCK + BLOCK) {
+                for i in 0..inner {
+                    let (tile, at) = (j % BLOCK / ROWS, j % ROWS * 2 + i % 2);
+                    let mut rest = values[i * row + j * column];
+                    for piece in 0..count {
+                        let (first, next) = split(rest);
+                        rows[((i / INNER * count + piece) * 2 + tile) * ROWS + i % INNER / 2].0[at] = first;
+                        rest = next;
+                    }
+                }
+            }
+        });
+        Some(Self { rows, pieces, inner, columns })
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.rows.as_slice())
+    }
+
+    /// `y = factor · x M`, or that added to `y`; rows of `x` and `y` lie one behind the other. The bits depend on the shapes alone.
+    pub fn multiply(&self, x: &[f32], y: &mut [f32], old: Old, factor: f32) {
+        thread_local!(static LEFTS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) });
+        let unit = Unit::begin().expect("tiles are laid out where there is a unit");
+        LEFTS.with_borrow_mut(|lefts| {
+            for (x, y) in x.chunks(LEFT * self.inner).zip(y.chunks_mut(LEFT * self.columns)) {
+                self.rows_of(&unit, lefts, x, y, old, factor);
+            }
+        });
+    }
+
+    /// [`Tiles::multiply`] of a few rows.
+    fn rows_of(&self, unit: &Unit, lefts: &mut Vec<Row>, x: &[f32], y: &mut [f32], old: Old, factor: f32) {
+        let (steps, count) = (self.inner.div_ceil(INNER), self.pieces.count());
+        let most = steps.div_ceil(steps.div_ceil(STEPS));
+        let rows = x.len() / self.inner;
+        let blocks = rows.div_ceil(BLOCK);
+        let mut aside = [0.0; BLOCK * BLOCK];
+        for first in (0..steps).step_by(most) {
+            let here = most.min(steps - first);
+            let left = here * 3 * STEP;
+            lefts.resize(blocks * left, Row([0; 32]));
+            dispatch::<_, Left>((x, self.inner, first * INNER, lefts.as_mut_slice(), here));
+            let add = first > 0 || old == Old::Add;
+            for (panel, right) in self.rows.chunks_exact(steps * count * STEP).enumerate() {
+                let right = &right[first * count * STEP..][..here * count * STEP];
+                for (block, left) in lefts.chunks_exact(left).enumerate() {
+                    // each block fetches its share of the next panel
+                    let ahead = right.as_ptr().wrapping_add((steps * count * STEP) + block * here * 8);
+                    let (factors, column) = ((left, right, self.pieces), panel * BLOCK);
+                    let out = &mut y[block * BLOCK * self.columns + column..];
+                    if factor == 1.0 && (block + 1) * BLOCK <= rows && column + BLOCK <= self.columns {
+                        unit.multiply(factors, (out, self.columns), add, ahead);
+                    } else {
+                        unit.multiply(factors, (&mut aside, BLOCK), false, ahead);
+                        put(&aside, out, (self.columns, self.columns - column), add, factor);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The nearest float of 16 bits, ties to even, and what is left.
+#[inline(always)]
+fn split(x: f32) -> (u16, f32) {
+    let bits = x.to_bits();
+    let piece = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+    (piece, x - f32::from_bits(u32::from(piece) << 16))
+}
+
+/// Pieces that the values need to be exact; three where that is not enough.
+fn needed(values: &[f32]) -> usize {
+    let (mut most, mut rests) = (0, values.to_vec());
+    while most < 3 && rests.iter().any(|rest| *rest != 0.0) {
+        rests.iter_mut().for_each(|rest| *rest = split(*rest).1);
+        most += 1;
+    }
+    most
+}
+
+/// Cuts rows of a left factor into pieces.
+struct Left;
+
+impl<'a> Kernel<(&'a [f32], usize, usize, &'a mut [Row], usize)> for Left {
+    type Output = ();
+    #[inline(always)]
+    fn run((x, inner, first, lefts, steps): (&'a [f32], usize, usize, &'a mut [Row], usize)) {
+        for (i, x) in x.chunks_exact(inner).enumerate() {
+            let block = &mut lefts[i / BLOCK * steps * 3 * STEP..][..steps * 3 * STEP];
+            let from = &x[first..inner.min(first + steps * INNER)];
+            for (step, values) in from.chunks(INNER).enumerate() {
+                // of known length almost always, or each copy is a call
+                let mut rest = values.try_into().unwrap_or_else(|_| {
+                    let mut padded = [0.0; INNER];
+                    padded[..values.len()].copy_from_slice(values);
+                    padded
+                });
+                for piece in 0..3 {
+                    let row = &mut block[(step * 3 + piece) * STEP + i % BLOCK].0;
+                    for (row, rest) in row.iter_mut().zip(&mut rest) {
+                        (*row, *rest) = split(*rest);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes what there is of a block at the edge of a product, or with a factor: `out` has rows of `width`, and so many columns are `left`.
+fn put(block: &[f32], out: &mut [f32], (width, left): (usize, usize), add: bool, factor: f32) {
+    for (row, out) in block.chunks_exact(BLOCK).zip(out.chunks_mut(width)) {
+        for (value, out) in row[..BLOCK.min(left)].iter().zip(out) {
+            *out = factor * value + if add { *out } else { 0.0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::matmul::Old;
+    use super::{Pieces, Tiles, needed, split, there};
+    use crate::train::differences::wave;
+
+    fn singles(count: usize, seed: usize) -> Vec<f32> {
+        wave(count, seed).into_iter().map(|x| x as f32).collect()
+    }
+
+    fn cut(values: &[f32], pieces: usize) -> Vec<f32> {
+        let kept = |x: &f32| (0..pieces).fold(*x, |rest, _| split(rest).1);
+        values.iter().map(|x| x - kept(x)).collect()
+    }
+
+    #[test]
+    fn three_pieces_are_the_whole_value() {
+        for x in singles(10_000, 1).into_iter().chain([0.0, -0.0, 1e-30, -1e30, 1.0 + f32::EPSILON]) {
+            let rest = (0..3).fold(x, |rest, _| split(rest).1);
+            assert_eq!(rest, 0.0, "{x}");
+        }
+        assert!(split(f32::NAN).1.is_nan(), "nothing hides what is no number");
+        assert_eq!([1, 2, 3].map(|pieces| needed(&cut(&singles(100, 2), pieces))), [1, 2, 3]);
+        assert_eq!(needed(&[0.0; 3]), 0);
+    }
+
+    #[test]
+    fn products_are_as_exact_as_those_of_vectors() {
+        if !there() {
+            println!("no matrix unit here: nothing to test");
+            return;
+        }
+        // one row, odd widths, more rows than are cut at once, more steps than are taken at once
+        for (rows, inner, columns) in [(1, 1, 1), (5, 70, 33), (130, 32, 64), (33, 1_400, 40), (32, 640, 31)] {
+            for (pieces, kind) in [(1, Pieces::One), (2, Pieces::Two), (3, Pieces::Three)] {
+                let (x, matrix) = (singles(rows * inner, 3), cut(&singles(inner * columns, 4), pieces));
+                for (row, column) in [(columns, 1), (1, inner)] {
+                    let tiles = Tiles::new(&matrix, (inner, columns), (row, column)).expect("a unit");
+                    assert!(matrix.len() < 100 || tiles.pieces == kind);
+                    let mut y = vec![1.0; rows * columns];
+                    tiles.multiply(&x, &mut y, Old::Add, 0.5);
+                    let mut overwritten = vec![f32::NAN; rows * columns];
+                    tiles.multiply(&x, &mut overwritten, Old::Drop, 0.5);
+                    for i in 0..rows {
+                        for j in 0..columns {
+                            let terms = (0..inner).map(|k| f64::from(x[i * inner + k]) * f64::from(matrix[k * row + j * column]));
+                            let (right, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                            // 24 bits of each product, and as many of sums of a few hundred
+                            let bound = 4e-7 * (size + 1.0);
+                            assert!((f64::from(y[i * columns + j]) - 1.0 - 0.5 * right).abs() < bound);
+                            assert!((f64::from(overwritten[i * columns + j]) - 0.5 * right).abs() < bound);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_so() {
+        let Some(tiles) = Tiles::new(&[1.0; 64], (32, 2), (2, 1)) else { return };
+        let mut x = [1.0; 64];
+        x[40] = f32::NAN;
+        let mut y = [0.0; 4];
+        tiles.multiply(&x, &mut y, Old::Drop, 1.0);
+        assert_eq!(&y[..2], &[32.0, 32.0]);
+        assert!(y[2].is_nan() && y[3].is_nan());
+    }
+}
