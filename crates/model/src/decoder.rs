@@ -8,12 +8,20 @@ use crate::cache::{Cache, Path, Reader};
 use crate::names::{Fused, Norm, Widths, biased, norms};
 use crate::train::kernels::{Rotations, add, add_bias, gate, norm_heads, rms_norm, scale};
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
+use crate::train::tiles::Tiles;
 use crate::{Config, Error, Weights};
+
+/// A matrix in the layout in which a product needs no packing.
+enum Matrix {
+    /// (inputs, outputs)
+    Plain(Vec<f32>),
+    /// For the matrix unit.
+    Tiles(Tiles),
+}
 
 /// One or more linear layers over the same input, side by side.
 struct Linear {
-    /// (inputs, outputs): the layout in which the product needs no packing.
-    weight: Vec<f32>,
+    weight: Matrix,
     bias: Vec<f32>,
     inputs: usize,
     outputs: usize,
@@ -39,6 +47,10 @@ impl Linear {
             }
             first += part;
         }
+        let weight = match Tiles::new(&weight, (inputs, outputs), (outputs, 1)) {
+            Some(tiles) => Matrix::Tiles(tiles),
+            None => Matrix::Plain(weight),
+        };
         Ok(Self { weight, bias: biases, inputs, outputs, factor: 1.0 })
     }
 
@@ -54,8 +66,13 @@ impl Linear {
         if rows == 0 {
             return;
         }
-        let weight = Mat::new(&self.weight, self.inputs, self.outputs);
-        multiply(MatMut::new(out, rows, self.outputs), old, self.factor, Mat::new(x, rows, self.inputs), weight);
+        match &self.weight {
+            Matrix::Tiles(tiles) => tiles.multiply(x, out, old, self.factor),
+            Matrix::Plain(weight) => {
+                let (x, weight) = (Mat::new(x, rows, self.inputs), Mat::new(weight, self.inputs, self.outputs));
+                multiply(MatMut::new(out, rows, self.outputs), old, self.factor, x, weight);
+            }
+        }
         if !self.bias.is_empty() {
             add_bias(out, &self.bias, self.factor);
         }

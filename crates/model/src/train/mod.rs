@@ -8,7 +8,7 @@ mod attention;
 mod branch;
 #[cfg(test)]
 mod differences;
-pub(crate) mod float; // shared with the forward-only decoder, as are `kernels` and `matmul`
+pub(crate) mod float; // shared with the forward-only decoder, as are `kernels`, `matmul` and `tiles`
 mod head;
 pub(crate) mod kernels;
 mod layer;
@@ -21,7 +21,7 @@ mod parameters;
 mod pass;
 mod start;
 mod tensors;
-mod tiles;
+pub(crate) mod tiles;
 pub(crate) mod vector;
 mod work;
 

@@ -26,7 +26,7 @@ pub(crate) fn there() -> bool {
 
 /// A frozen right factor of (inner, columns), by panels of 32 columns, each by steps of 32 of the inner dimension.
 #[derive(Clone, Debug)]
-pub(super) struct Tiles {
+pub(crate) struct Tiles {
     rows: Vec<Row>,
     pieces: Pieces,
     inner: usize,
@@ -100,10 +100,15 @@ impl Tiles {
                     let out = &mut y[block * BLOCK * self.columns + column..];
                     if factor == 1.0 && (block + 1) * BLOCK <= rows && column + BLOCK <= self.columns {
                         unit.multiply(factors, (out, self.columns), add, ahead);
-                    } else {
-                        unit.multiply(factors, (&mut aside, BLOCK), false, ahead);
-                        put(&aside, out, (self.columns, self.columns - column), add, factor);
+                        continue;
                     }
+                    // at an edge in the same order of additions, so that a row's bits do not depend on its neighbours
+                    let columns = BLOCK.min(self.columns - column);
+                    if factor == 1.0 && add {
+                        edge(out, self.columns, columns).for_each(|(at, out)| aside[at..at + columns].copy_from_slice(out));
+                    }
+                    unit.multiply(factors, (&mut aside, BLOCK), factor == 1.0 && add, ahead);
+                    edge(out, self.columns, columns).for_each(|(at, out)| put(&aside[at..at + columns], out, add && factor != 1.0, factor));
                 }
             }
         }
@@ -156,12 +161,14 @@ impl<'a> Kernel<(&'a [f32], usize, usize, &'a mut [Row], usize)> for Left {
     }
 }
 
-/// Writes what there is of a block at the edge of a product, or with a factor: `out` has rows of `width`, and so many columns are `left`.
-fn put(block: &[f32], out: &mut [f32], (width, left): (usize, usize), add: bool, factor: f32) {
-    for (row, out) in block.chunks_exact(BLOCK).zip(out.chunks_mut(width)) {
-        for (value, out) in row[..BLOCK.min(left)].iter().zip(out) {
-            *out = factor * value + if add { *out } else { 0.0 };
-        }
+/// The rows of a block that `out` has, `width` apart and so many `columns` wide, each with where a block of its own has it.
+fn edge(out: &mut [f32], width: usize, columns: usize) -> impl Iterator<Item = (usize, &mut [f32])> {
+    out.chunks_mut(width).take(BLOCK).enumerate().map(move |(i, row)| (i * BLOCK, &mut row[..columns]))
+}
+
+fn put(row: &[f32], out: &mut [f32], add: bool, factor: f32) {
+    for (value, out) in row.iter().zip(out) {
+        *out = factor * value + if add { *out } else { 0.0 };
     }
 }
 
