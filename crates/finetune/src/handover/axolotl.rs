@@ -53,7 +53,7 @@ fn config(given: &Given<'_>) -> String {
         place = quoted(given.subject.place),
         train = data("train"),
         longest = given.longest(),
-        settings = given.settings("num_epochs"),
+        settings = given.settings(),
     );
     if !given.validation.is_empty() {
         let (validation, patience) = (data("validation"), given.settings.patience);

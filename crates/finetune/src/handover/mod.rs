@@ -16,7 +16,6 @@ pub use returned::{Progressed, TRAINER_STATE, accept};
 
 use crate::examples::Example;
 use crate::export;
-use crate::plan::Limit;
 use crate::{Batching, Error, Examples, Files, Finetune, Mode, Plan};
 
 /// Our manifest beside what a trainer is given.
@@ -199,16 +198,9 @@ impl Given<'_> {
         (1..=GPUS).rev().find(|gpus| self.settings.batch_size.is_multiple_of(*gpus)).unwrap_or(1)
     }
 
-    /// How long the run is, under the two names that trainers have in common: by epochs or by steps.
-    fn length(&self, epochs: &str, steps: &str) -> String {
-        match self.plan.limit {
-            Limit::Epochs => format!("{epochs}: {}", self.settings.epochs),
-            Limit::MaxSteps | Limit::TrainMinutes => format!("{steps}: {}", self.plan.steps),
-        }
-    }
-
-    /// The settings that trainers built on transformers call alike; `epochs` is what this one calls the length of the run in epochs.
-    fn settings(&self, epochs: &str) -> String {
+    /// The settings that trainers built on transformers call alike. The length is in steps: from epochs they would make another number of
+    /// them, rounded up in each epoch.
+    fn settings(&self) -> String {
         let (settings, plan) = (self.settings, &self.plan);
         format!(
             "lora_r: {rank}\n\
@@ -216,7 +208,7 @@ impl Given<'_> {
              lora_dropout: 0.0\n\
              lora_target_modules: {targets}\n\
              learning_rate: {rate}\n\
-             {length}\n\
+             max_steps: {steps}\n\
              # times the accumulation, times the GPUs: {batch} answers a step\n\
              gradient_accumulation_steps: {batch}\n\
              warmup_steps: {warmup}\n\
@@ -231,7 +223,7 @@ impl Given<'_> {
             alpha = settings.alpha,
             targets = list(&self.targets),
             rate = plan.learning_rate,
-            length = self.length(epochs, "max_steps"),
+            steps = plan.steps,
             batch = settings.batch_size,
             warmup = settings.warmup_steps(plan.steps),
             decay = settings.weight_decay,

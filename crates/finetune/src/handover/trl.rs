@@ -79,6 +79,6 @@ fn config(given: &Given<'_>) -> String {
         model = given.subject.model,
         place = quoted(given.subject.place),
         longest = given.longest(),
-        settings = given.settings("num_train_epochs"),
+        settings = given.settings(),
     )
 }
