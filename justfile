@@ -50,6 +50,11 @@ handover-check PYTHON="python3" AXOLOTL="-":
     cargo build --release
     {{PYTHON}} crates/dev/scripts/handover_check.py target/release/slm-migrate fixtures/demo.jsonl.zst {{AXOLOTL}}
 
+# torchtune's recipe trains on what `finetune --export` writes, on CPUs, and its adapter is imported (needs a Python with torchtune and torchdata)
+torchtune-check PYTHON="python3" PROCESSES="1":
+    cargo build --release
+    {{PYTHON}} crates/dev/scripts/torchtune_check.py target/release/slm-migrate fixtures/demo.jsonl.zst {{PROCESSES}}
+
 # llama.cpp loads the GGUF files that are written, and answers and tokenizes as we do (needs a Python with xllamacpp and gguf)
 gguf-check PYTHON="python3":
     LLAMA_PYTHON={{PYTHON}} cargo test --release -p model --test gguf -- llama_cpp --ignored --nocapture

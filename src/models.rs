@@ -131,6 +131,16 @@ impl Base {
         loaded.with_context(|| format!("cannot load the model `{}`", self.name))
     }
 
+    /// Names of the files of its weights, in its folder.
+    ///
+    /// # Errors
+    /// When the list of them is missing or damaged.
+    pub fn weight_files(&self) -> anyhow::Result<Vec<String>> {
+        let Some(folder) = &self.place else { return Ok(vec!["model.safetensors".to_owned()]) };
+        let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Weights::files(folder)?.iter().filter_map(name).collect())
+    }
+
     /// The model as a predictor on the CPU, with the adapter or whole weights of a folder if one is given.
     ///
     /// # Errors

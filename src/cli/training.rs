@@ -41,6 +41,8 @@ pub enum Trainer {
     Trl,
     /// Axolotl
     Axolotl,
+    /// torchtune (Llama and models that compute alike)
+    Torchtune,
 }
 
 /// Arguments of `adapter`.
@@ -61,7 +63,7 @@ pub enum AdapterCommand {
 /// Arguments of `adapter import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// PEFT folder; our `handover.json` lies in it or in the folder around it
+    /// PEFT folder; our `handover.json` lies in it or in one of the two folders around it
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
     /// The task (id or name)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use finetune::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Examples, Finetune, HANDOVER, Manifest, Origin, Progressed, TRAINER_STATE};
+use finetune::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Examples, Finetune, HANDOVER, Manifest, Origin, Progressed, TRAIN, TRAINER_STATE};
 use record::{Fingerprint, Step as _, Task};
 use store::Store;
 
@@ -41,12 +41,16 @@ fn cured(error: anyhow::Error) -> anyhow::Error {
 
 fn import(context: &Context, store: &Store, task: &Task, args: &ImportArgs) -> anyhow::Result<Trained> {
     let base = Base::named(context, &args.model).or_else(|_| Base::at(context, &args.model))?;
-    let manifest = Manifest::parse(&manifest_file(&args.folder)?)?;
+    let (around, bytes) = manifest_file(&args.folder)?;
+    let manifest = Manifest::parse(&bytes)?;
     let weights = base.weights()?;
     let origin = weights.fingerprint()?;
     manifest.is_of(&task.task, &base.name, &origin)?;
     let examples = learnt(context, store, task, &base, &manifest.settings)?;
     manifest.learnt(&examples.fingerprint)?;
+    if let Ok(rows) = std::fs::read(around.join(TRAIN)) {
+        manifest.untouched(&rows)?;
+    }
     let (config, matrices) = (file(&args.folder, ADAPTER_CONFIG)?, file(&args.folder, ADAPTER_WEIGHTS)?);
     let mut files = finetune::accept(&manifest, &base.config()?, &config, &matrices)?;
     let model = learner(context, &manifest.settings, &base, weights)?;
@@ -100,15 +104,14 @@ fn learnt(context: &Context, store: &Store, task: &Task, base: &Base, settings: 
     Ok(settings.examples(&parts.train, &base.chat()?, &base.config()?)?)
 }
 
-/// Our manifest, from the folder or the one around it.
-fn manifest_file(folder: &Path) -> anyhow::Result<Vec<u8>> {
+/// The folder that holds our manifest, this one or one of the two around it, and the manifest.
+fn manifest_file(folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     // `..` of a link would be somewhere else
-    let around = std::fs::canonicalize(folder).ok().and_then(|folder| folder.parent().map(Path::to_owned));
-    let places: Vec<PathBuf> = [Some(folder.to_owned()), around].into_iter().flatten().map(|folder| folder.join(HANDOVER)).collect();
-    match places.iter().find(|place| place.exists()) {
-        Some(place) => std::fs::read(place).with_context(|| format!("cannot read `{}`", place.display())),
+    let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    match whole.ancestors().take(3).find(|folder| folder.join(HANDOVER).exists()) {
+        Some(found) => Ok((found.to_owned(), file(found, HANDOVER)?)),
         None => {
-            let problem = format!("there is no `{HANDOVER}` in `{}` or in the folder around it", folder.display());
+            let problem = format!("there is no `{HANDOVER}` in `{}` or one of the two folders around it", folder.display());
             Err(hinted(problem, "copy the one that `slm-migrate finetune --export` wrote into the folder"))
         }
     }
@@ -129,5 +132,7 @@ fn progress(folder: &Path) -> anyhow::Result<Progressed> {
     let last = entries.flatten().map(|entry| entry.path()).filter(|path| step(path).is_some()).max_by_key(|path| step(path));
     let found = [Some(folder.to_owned()), last].into_iter().flatten().map(|folder| folder.join(TRAINER_STATE)).find(|path| path.exists());
     let Some(path) = found else { return Ok(Progressed::default()) };
-    Ok(Progressed::parse(&std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?)?)
+    let noted = Progressed::parse(&std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?)?;
+    // a checkpoint that is imported by itself holds the weights of its own step
+    Ok(Progressed { best_step: step(folder).or(noted.best_step), ..noted })
 }

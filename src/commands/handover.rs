@@ -22,6 +22,7 @@ impl From<Trainer> for finetune::Trainer {
         match trainer {
             Trainer::Trl => Self::Trl,
             Trainer::Axolotl => Self::Axolotl,
+            Trainer::Torchtune => Self::Torchtune,
         }
     }
 }
@@ -82,8 +83,13 @@ fn make(context: &Context, store: &Store, task: &Task, base: &Base, trainer: Tra
     let place = base.place.as_deref().map(std::path::absolute).transpose()?;
     let place = place.map_or_else(|| base.name.clone(), |place| place.to_string_lossy().into_owned());
     let origin = base.weights()?.fingerprint()?;
-    let subject = Subject { task: &task.task, name: &task.name, model: &base.name, place: &place, base: &origin };
-    let mut files = settings.hand_over(trainer.into(), subject, &parts.train, &base.chat()?, &base.config()?)?;
+    let weights = base.weight_files()?;
+    let subject = Subject { task: &task.task, name: &task.name, model: &base.name, place: &place, weights: &weights, base: &origin };
+    let given = settings.hand_over(trainer.into(), subject, &parts.train, &base.chat()?, &base.config()?);
+    let mut files = given.map_err(|error| match error {
+        finetune::Error::Unbuilt { .. } => hinted(error.to_string(), "`--export trl` and `--export axolotl` train it"),
+        other => other.into(),
+    })?;
     let manifest = Manifest::parse(&files[HANDOVER])?;
     // the built-in model lies nowhere, so it goes along
     for (name, bytes) in base.built_in().unwrap_or_default() {

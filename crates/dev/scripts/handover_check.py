@@ -19,6 +19,16 @@ def shell(binary, folder, *arguments):
     return done.stdout
 
 
+def prepared(binary, log, scratch):
+    """A store of the first calls of the demo log, up to its candidates; the names of its tasks."""
+    lines = subprocess.run(["zstd", "-dc", log], capture_output=True, check=True).stdout.splitlines(keepends=True)
+    (scratch / "log.jsonl").write_bytes(b"".join(lines[:500]))
+    shell(binary, scratch, "collect", "log.jsonl")
+    for step in ["scrub", "cluster", "select"]:
+        shell(binary, scratch, step)
+    return [json.loads(line)["name"] for line in shell(binary, scratch, "show", "tasks", "--format", "jsonl").splitlines()]
+
+
 def trl_learns():
     """The tokens and labels that TRL makes of the rows, by its own code; and a short run."""
     import torch
@@ -75,12 +85,7 @@ def main():
     binary, log = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        lines = subprocess.run(["zstd", "-dc", log], capture_output=True, check=True).stdout.splitlines(keepends=True)
-        (scratch / "log.jsonl").write_bytes(b"".join(lines[:500]))
-        shell(binary, scratch, "collect", "log.jsonl")
-        for step in ["scrub", "cluster", "select"]:
-            shell(binary, scratch, step)
-        names = [json.loads(line)["name"] for line in shell(binary, scratch, "show", "tasks", "--format", "jsonl").splitlines()]
+        names = prepared(binary, log, scratch)
         for task in [name for name in names if name in sys.argv[4:] or not sys.argv[4:]]:
             given = ["--task", task, "--max-steps", str(STEPS), "--set", "finetune.batch_size=8"]
             shell(binary, scratch, "finetune", "--export", "trl", "--out", "trl", *given)

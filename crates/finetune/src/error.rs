@@ -81,6 +81,14 @@ pub enum Error {
     /// An adapter that does not fit the model.
     #[error("the adapter does not fit: {0}")]
     Adapter(String),
+    /// A model that torchtune has no builder for.
+    #[error("torchtune cannot train `{model}`: {cause}")]
+    Unbuilt {
+        /// Name of the base model.
+        model: String,
+        /// What of it.
+        cause: &'static str,
+    },
     /// What another trainer was given, or gave back, is not what it should be.
     #[error("`{file}`: `{field}` is {found}, expected {expected}")]
     Returned {

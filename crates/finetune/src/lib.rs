@@ -34,7 +34,7 @@ pub use error::Error;
 pub use events::EVENTS;
 pub use examples::{Example, Examples};
 pub use export::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Files, adapter, load_adapter};
-pub use handover::{HANDOVER, Manifest, Progressed, Subject, TRAINER_STATE, Trainer, accept};
+pub use handover::{HANDOVER, Manifest, Progressed, Subject, TRAIN, TRAINER_STATE, Trainer, accept};
 pub use learner::{Gradients, Learner, Loss, Parameters, Sequence};
 pub use plan::{Limit, Plan};
 pub use pretrain::{Pretrain, pretrain};

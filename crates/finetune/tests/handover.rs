@@ -2,11 +2,11 @@
 use std::collections::HashMap;
 
 use finetune::{
-    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Files, Finetune, HANDOVER, Manifest, Mode, Progressed, Subject, Trainer, accept, adapter,
-    load_adapter,
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Files, Finetune, HANDOVER, Manifest, Mode, Progressed, Subject, TRAIN, Trainer, accept,
+    adapter, load_adapter,
 };
 use model::train::{TrainModel, Trainable};
-use model::{Chat, ChatTemplate};
+use model::{Chat, ChatTemplate, Config};
 use record::{Fingerprint, TaskId};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -19,6 +19,11 @@ fn settings() -> Finetune {
 
 /// A log of forty conversations of two calls; the second has an answer of the assistant in its prompt.
 fn written(trainer: Trainer, settings: &Finetune) -> Result<Files, Error> {
+    written_for(trainer, settings, &config())
+}
+
+/// The same for a model of another shape, or of another family.
+fn written_for(trainer: Trainer, settings: &Finetune, config: &Config) -> Result<Files, Error> {
     let second = |c: usize| {
         let mut call = call(c, 1, c + 3);
         let messages = call.request.0["messages"].as_array_mut().expect("a list");
@@ -28,8 +33,9 @@ fn written(trainer: Trainer, settings: &Finetune) -> Result<Files, Error> {
     };
     let part = train_split((0..40).flat_map(|c| [call(c, 0, c), second(c)]));
     let (task, base) = (TaskId("t-1".into()), Fingerprint("base".into()));
-    let subject = Subject { task: &task, name: "route", model: "tiny", place: "/models/tiny", base: &base };
-    settings.hand_over(trainer, subject, &part, &chat(), &config())
+    let weights = ["model.safetensors".to_owned()];
+    let subject = Subject { task: &task, name: "route", model: "tiny", place: "/models/tiny", weights: &weights, base: &base };
+    settings.hand_over(trainer, subject, &part, &chat(), config)
 }
 
 fn text(files: &Files, name: &str) -> String {
@@ -104,9 +110,72 @@ fn configurations_carry_our_settings() {
         assert!(readme.contains(launch), "{readme}");
     }
     let epochs = written(Trainer::Trl, &Finetune { max_steps: None, ..settings() }).expect("a good log");
-    assert!(text(&epochs, "sft.yaml").contains("\nnum_train_epochs: 3\n") && !text(&epochs, "sft.yaml").contains("max_steps"));
-    for refused in [Finetune { mode: Mode::Full, ..settings() }, Finetune { init_adapter: Some("here".into()), ..settings() }] {
+    let length: Vec<String> =
+        text(&epochs, "sft.yaml").lines().filter(|line| line.contains("epochs") || line.contains("max_steps")).map(Into::into).collect();
+    assert_eq!(length, ["max_steps: 18"], "epochs too are given in steps, which no trainer rounds its own way");
+    let refused = [
+        Finetune { mode: Mode::Full, ..settings() },
+        Finetune { init_adapter: Some("here".into()), ..settings() },
+        Finetune { alpha: 8.5, ..settings() },
+    ];
+    for refused in refused {
         assert!(matches!(written(Trainer::Trl, &refused), Err(Error::Setting { .. })));
+    }
+}
+
+#[test]
+fn torchtune_is_given_tokens_and_a_model_that_it_can_build() {
+    let (chat, files) = (chat(), written(Trainer::Torchtune, &settings()).expect("a good log"));
+    let manifest = Manifest::parse(&files[HANDOVER]).expect("ours");
+    assert_eq!((manifest.train, manifest.validation, manifest.unlike), (72, 8, 0));
+    let numbers = |value: &Value| -> Vec<i64> { value.as_array().expect("a list").iter().map(|n| n.as_i64().expect("whole")).collect() };
+    let learnt = rows(&files, TRAIN).into_iter().map(|row| {
+        let (tokens, labels) = (numbers(&row["tokens"]), numbers(&row["labels"]));
+        let prompt = labels.iter().take_while(|label| **label == -100).count();
+        assert!(tokens.len() == labels.len() && labels[prompt..] == tokens[prompt..]);
+        (tokens.iter().map(|token| u32::try_from(*token).expect("a token")).collect(), prompt)
+    });
+    assert_eq!(learnt.collect::<Vec<_>>(), ours(&chat));
+    let lines = |files: &Files, expected: &[&str]| {
+        let text = text(files, "torchtune.yaml");
+        expected.iter().for_each(|line| assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}"));
+    };
+    let settings_lines =
+        ["  lora_rank: 4", "  lora_alpha: 8", "  draws: 180", "epochs: 1", "gradient_accumulation_steps: 12", "clip_grad_norm: 1"];
+    let model_lines = ["  embed_dim: 48", "  num_kv_heads: 2", "  scale_factor: 1", "  tie_word_embeddings: true", "  model_type: LLAMA3"];
+    lines(&files, &settings_lines);
+    lines(&files, &model_lines);
+    lines(&files, &["  num_warmup_steps: 1", "  checkpoint_files: [\"model.safetensors\"]", "  _component_: slm_migrate_rows.Rows"]);
+    assert!(files.contains_key("slm_migrate_rows.py") && text(&files, "README.md").contains("adapter import adapter/epoch_0 "));
+    // a fraction of an alpha is told to it, and no clipping is
+    let other = Finetune { alpha: 8.5, clip: 0.0, ..settings() };
+    lines(&written(Trainer::Torchtune, &other).expect("a good log"), &["  lora_alpha: 8.5", "clip_grad_norm: null"]);
+
+    let shaped = |change: &[(&str, Value)]| {
+        let mut shape: Value = serde_json::from_str(&config().to_json()).expect("JSON");
+        change.iter().for_each(|(key, value)| shape[*key] = value.clone());
+        let config = Config::from_json(shape.to_string().as_bytes(), "config.json").expect("a good configuration");
+        written_for(Trainer::Torchtune, &settings(), &config)
+    };
+    let stretched = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
+    lines(&shaped(&[("rope_scaling", stretched.clone())]).expect("Llama 3.2"), &["  scale_factor: 32"]);
+    let qwen = shaped(&[("model_type", json!("qwen2"))]).expect("Qwen2");
+    lines(&qwen, &["  _component_: torchtune.models.qwen2.lora_qwen2", "  model_type: QWEN2"]);
+    assert!(!text(&qwen, "torchtune.yaml").contains("scale_factor"), "its builder has none");
+    lines(&shaped(&[("model_type", json!("mistral")), ("sliding_window", json!(64))]).expect("Mistral"), &["  model_type: LLAMA3"]);
+    let mut other = stretched;
+    other["original_max_position_embeddings"] = json!(4096);
+    let refused = [
+        vec![("model_type", json!("qwen3"))],
+        vec![("model_type", json!("phi3"))],
+        vec![("model_type", json!("granite"))],
+        vec![("model_type", json!("mistral")), ("sliding_window", json!(4))],
+        vec![("attention_bias", json!(true))],
+        vec![("head_dim", json!(16))],
+        vec![("rope_scaling", other)],
+    ];
+    for change in refused {
+        assert!(matches!(shaped(&change), Err(Error::Unbuilt { .. })), "{change:?}");
     }
 }
 
@@ -173,7 +242,7 @@ fn whatever_was_not_asked_for_is_refused_by_file_and_field() {
         Err(Error::Returned { file, field, cure, .. }) if !cure.is_empty() => (file, field),
         other => panic!("{other:?}"),
     };
-    let keys: [(&str, Value); 11] = [
+    let keys: [(&str, Value); 15] = [
         ("peft_type", json!("LOHA")),
         ("use_dora", json!(true)),
         ("use_rslora", json!(true)),
@@ -184,6 +253,10 @@ fn whatever_was_not_asked_for_is_refused_by_file_and_field() {
         ("init_lora_weights", json!("pissa")),
         ("lora_alpha", json!(16)),
         ("target_modules", json!(["q_proj", "v_proj"])),
+        ("target_modules", json!("all-linear")),
+        ("kasa_config", json!({"beta": 0.1})),
+        ("what_nobody_knows_yet", json!(true)),
+        ("base_model_name_or_path", json!(null)),
         ("base_model_name_or_path", json!("other/model")),
     ];
     for (key, value) in keys {
@@ -200,7 +273,11 @@ fn whatever_was_not_asked_for_is_refused_by_file_and_field() {
     let untrained = returned(&model(Trainable::Lora { rank: 4, alpha: 8.0 }), |_| {});
     assert_eq!(refused(untrained), (ADAPTER_WEIGHTS, "lora_B".to_owned()));
     assert_eq!(refused((b"{".to_vec(), weights.clone())).0, ADAPTER_CONFIG);
-    assert_eq!(refused((config_file, weights[..100].to_vec())).0, ADAPTER_WEIGHTS);
+    assert_eq!(refused((config_file.clone(), weights[..100].to_vec())).0, ADAPTER_WEIGHTS);
+    // the same bytes, said to be whole numbers
+    let text = String::from_utf8_lossy(&weights[8..]).find("F32").expect("a header") + 8;
+    let whole = [&weights[..text], b"I32".as_slice(), &weights[text + 3..]].concat();
+    assert_eq!(refused((config_file, whole)).0, ADAPTER_WEIGHTS);
 }
 
 #[test]
@@ -217,6 +294,12 @@ fn a_manifest_belongs_to_one_task_one_model_and_its_calls() {
     assert_eq!(field(manifest.is_of(&task, "tiny", &Fingerprint("other".into()))), "base");
     assert_eq!(field(manifest.learnt(&Fingerprint("other".into()))), "data");
     assert!(Manifest::parse(b"{}").is_err());
+    let older = br#"{"schema": 1, "a field that is gone": 0}"#;
+    assert_eq!(field(Manifest::parse(older).map(|_| ())), "schema", "another version is told from a damaged file");
+    let files = written(Trainer::Trl, &settings()).expect("a good log");
+    assert!(manifest.untouched(&files[TRAIN]).is_ok());
+    let fewer = files[TRAIN].iter().position(|byte| *byte == b'\n').expect("lines") + 1;
+    assert!(matches!(manifest.untouched(&files[TRAIN][fewer..]), Err(Error::Returned { file: TRAIN, .. })));
 }
 
 #[test]

@@ -26,13 +26,20 @@ impl Weights {
     /// # Errors
     /// When there is no such file, or one is damaged.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, Error> {
-        let single = folder.join(WHOLE);
-        let files = if single.exists() { vec![single] } else { shards(folder)? };
         let mut weights = Self::default();
-        for file in files {
+        for file in Self::files(folder)? {
             weights.tensors.append(&mut Self::load_file(&file, dtype, device)?.tensors);
         }
         Ok(weights)
+    }
+
+    /// The files that [`Weights::load`] reads.
+    ///
+    /// # Errors
+    /// When there is none, or the list of several is damaged.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        let single = folder.join(WHOLE);
+        if single.exists() { Ok(vec![single]) } else { shards(folder) }
     }
 
     /// Whether a folder holds what [`Weights::load`] reads.

@@ -6,7 +6,7 @@
 use model::Chat;
 use serde_json::json;
 
-use super::{Given, Row, lines, quoted};
+use super::{Given, Row, TRAIN, VALIDATION, lines, quoted};
 use crate::{Error, Files};
 
 /// The configuration.
@@ -14,10 +14,9 @@ pub(super) const CONFIG: &str = "axolotl.yaml";
 
 pub(super) fn files(given: &Given<'_>) -> Files {
     let line = |row: &Row| json!({"segments": [{"label": false, "text": row.before}, {"label": true, "text": row.after}]});
-    let mut files =
-        Files::from([(CONFIG.to_owned(), config(given).into_bytes()), ("data/train.jsonl".to_owned(), lines(&given.train, line))]);
+    let mut files = Files::from([(CONFIG.to_owned(), config(given).into_bytes()), (TRAIN.to_owned(), lines(&given.train, line))]);
     if !given.validation.is_empty() {
-        files.insert("data/validation.jsonl".to_owned(), lines(&given.validation, line));
+        files.insert(VALIDATION.to_owned(), lines(&given.validation, line));
     }
     files
 }
@@ -31,8 +30,7 @@ pub(super) fn learns(row: &Row, chat: &Chat) -> Result<(Vec<u32>, usize), Error>
 }
 
 fn config(given: &Given<'_>) -> String {
-    let data =
-        |part: &str| format!("  - path: \"data/{part}.jsonl\"\n    ds_type: \"json\"\n    type: \"input_output\"\n    split: \"train\"\n");
+    let data = |part: &str| format!("  - path: {part:?}\n    ds_type: \"json\"\n    type: \"input_output\"\n    split: \"train\"\n");
     let mut text = format!(
         "# `{name}` on `{model}`, for `axolotl train`. Paths are relative to this folder.\n\
          base_model: {place}\n\
@@ -51,12 +49,12 @@ fn config(given: &Given<'_>) -> String {
         name = given.subject.name,
         model = given.subject.model,
         place = quoted(given.subject.place),
-        train = data("train"),
+        train = data(TRAIN),
         longest = given.longest(),
-        settings = given.settings("num_epochs"),
+        settings = given.settings(),
     );
     if !given.validation.is_empty() {
-        let (validation, patience) = (data("validation"), given.settings.patience);
+        let (validation, patience) = (data(VALIDATION), given.settings.patience);
         text += &format!("test_datasets:\n{validation}{}early_stopping_patience: {patience}\n", given.looks());
     }
     text

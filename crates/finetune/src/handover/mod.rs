@@ -5,6 +5,7 @@
 mod axolotl;
 mod readme;
 mod returned;
+mod torchtune;
 mod trl;
 
 use model::{Chat, ChatTemplate, Config, linears};
@@ -16,13 +17,16 @@ pub use returned::{Progressed, TRAINER_STATE, accept};
 
 use crate::examples::Example;
 use crate::export;
-use crate::plan::Limit;
 use crate::{Batching, Error, Examples, Files, Finetune, Mode, Plan};
 
 /// Our manifest beside what a trainer is given.
 pub const HANDOVER: &str = "handover.json";
 /// Raised when the manifest's fields change.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+/// The rows that are learnt from, beside the manifest.
+pub const TRAIN: &str = "data/train.jsonl";
+/// The rows that validate.
+const VALIDATION: &str = "data/validation.jsonl";
 /// Folder that the trainer is told to leave the adapter in.
 const RESULT: &str = "adapter";
 /// GPUs that the launch lines are written for, where the batch can be shared out so.
@@ -36,6 +40,18 @@ pub enum Trainer {
     Trl,
     /// Axolotl.
     Axolotl,
+    /// torchtune: `lora_finetune_distributed`.
+    Torchtune,
+}
+
+impl Trainer {
+    /// The folder that its adapter is in at the end.
+    fn result(self) -> String {
+        match self {
+            Self::Trl | Self::Axolotl => RESULT.to_owned(),
+            Self::Torchtune => format!("{RESULT}/{}", torchtune::EPOCH),
+        }
+    }
 }
 
 /// Whose task, on which model.
@@ -49,6 +65,8 @@ pub struct Subject<'a> {
     pub model: &'a str,
     /// Where the trainer finds it: a folder in Hugging Face layout.
     pub place: &'a str,
+    /// Names of the files of its weights there.
+    pub weights: &'a [String],
     /// Fingerprint of its weights.
     pub base: &'a Fingerprint,
 }
@@ -71,6 +89,8 @@ pub struct Manifest {
     pub base: Fingerprint,
     /// Fingerprint of the training conversations, as a run here would have recorded it.
     pub data: Fingerprint,
+    /// Fingerprint of the file of rows that are learnt from.
+    pub rows: Fingerprint,
     /// Our settings.
     pub settings: Finetune,
     /// Optimiser steps of the run.
@@ -116,7 +136,7 @@ impl Finetune {
     /// settings, launch lines, and our manifest. Names may have parts (`data/train.jsonl`).
     ///
     /// # Errors
-    /// When a setting cannot be expressed there, or no call is left.
+    /// When a setting cannot be expressed there, the trainer cannot build the model, or no call is left.
     pub fn hand_over(
         &self,
         trainer: Trainer,
@@ -125,7 +145,7 @@ impl Finetune {
         chat: &Chat,
         config: &Config,
     ) -> Result<Files, Error> {
-        self.can_leave()?;
+        self.can_leave(trainer)?;
         let whole = self.examples(part, chat, config)?;
         // a row for each call: no other trainer shares what calls have in common
         let alone = Self { batching: Batching::Independent, train_minutes: None, ..self.clone() };
@@ -139,25 +159,31 @@ impl Finetune {
         let mut files = match trainer {
             Trainer::Trl => trl::files(&given, &template),
             Trainer::Axolotl => axolotl::files(&given),
+            Trainer::Torchtune => torchtune::files(&given, config)?,
         };
         let unlike = given.unlike(|row| match trainer {
             Trainer::Trl => trl::learns(row, chat, &template),
             Trainer::Axolotl => axolotl::learns(row, chat),
+            // its rows are our tokens
+            Trainer::Torchtune => Ok(row.tokens.clone()),
         })?;
-        let manifest = given.manifest(trainer, &examples, unlike);
+        let manifest = given.manifest(trainer, &examples, Fingerprint::of_bytes(&files[TRAIN]), unlike);
         files.insert("README.md".into(), readme::text(&manifest, &given, chat.template().source()).into_bytes());
         files.insert(HANDOVER.into(), serde_json::to_vec_pretty(&manifest).expect("plain data always serialises"));
         Ok(files)
     }
 
     /// Refuses what other trainers are not told here.
-    fn can_leave(&self) -> Result<(), Error> {
+    fn can_leave(&self, trainer: Trainer) -> Result<(), Error> {
         let refuse = |key, found, expected| Err(Error::Setting { key, found, expected });
         if self.mode == Mode::Full {
             return refuse("mode", "full".to_owned(), "`lora`: only adapters come back from another trainer");
         }
         if let Some(folder) = &self.init_adapter {
             return refuse("init_adapter", folder.clone(), "none: another trainer begins with an adapter of its own");
+        }
+        if trainer != Trainer::Torchtune && self.alpha.fract() != 0.0 {
+            return refuse("alpha", self.alpha.to_string(), "a whole number: this trainer's `lora_alpha` is one");
         }
         Ok(())
     }
@@ -199,16 +225,9 @@ impl Given<'_> {
         (1..=GPUS).rev().find(|gpus| self.settings.batch_size.is_multiple_of(*gpus)).unwrap_or(1)
     }
 
-    /// How long the run is, under the two names that trainers have in common: by epochs or by steps.
-    fn length(&self, epochs: &str, steps: &str) -> String {
-        match self.plan.limit {
-            Limit::Epochs => format!("{epochs}: {}", self.settings.epochs),
-            Limit::MaxSteps | Limit::TrainMinutes => format!("{steps}: {}", self.plan.steps),
-        }
-    }
-
-    /// The settings that trainers built on transformers call alike; `epochs` is what this one calls the length of the run in epochs.
-    fn settings(&self, epochs: &str) -> String {
+    /// The settings that trainers built on transformers call alike. The length is in steps: from epochs they would make another number of
+    /// them, rounded up in each epoch.
+    fn settings(&self) -> String {
         let (settings, plan) = (self.settings, &self.plan);
         format!(
             "lora_r: {rank}\n\
@@ -216,7 +235,7 @@ impl Given<'_> {
              lora_dropout: 0.0\n\
              lora_target_modules: {targets}\n\
              learning_rate: {rate}\n\
-             {length}\n\
+             max_steps: {steps}\n\
              # times the accumulation, times the GPUs: {batch} answers a step\n\
              gradient_accumulation_steps: {batch}\n\
              warmup_steps: {warmup}\n\
@@ -231,7 +250,7 @@ impl Given<'_> {
             alpha = settings.alpha,
             targets = list(&self.targets),
             rate = plan.learning_rate,
-            length = self.length(epochs, "max_steps"),
+            steps = plan.steps,
             batch = settings.batch_size,
             warmup = settings.warmup_steps(plan.steps),
             decay = settings.weight_decay,
@@ -258,7 +277,7 @@ impl Given<'_> {
         Ok(unlike)
     }
 
-    fn manifest(&self, trainer: Trainer, examples: &Examples, unlike: usize) -> Manifest {
+    fn manifest(&self, trainer: Trainer, examples: &Examples, rows: Fingerprint, unlike: usize) -> Manifest {
         Manifest {
             schema: SCHEMA,
             trainer,
@@ -267,6 +286,7 @@ impl Given<'_> {
             model: self.subject.model.to_owned(),
             base: self.subject.base.clone(),
             data: examples.fingerprint.clone(),
+            rows,
             settings: self.settings.clone(),
             steps: self.plan.steps,
             train: self.train.len(),

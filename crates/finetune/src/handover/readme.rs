@@ -1,7 +1,7 @@
 //! What a person reads beside the files: launch lines, the way back, and what the trainer cannot be told. Words only.
 use std::fmt::Write as _;
 
-use super::{Given, HANDOVER, Manifest, RESULT, Trainer, axolotl, trl};
+use super::{Given, HANDOVER, Manifest, Trainer, axolotl, torchtune, trl};
 
 /// The text, in Markdown. `template` is the source of the model's chat template.
 pub(super) fn text(manifest: &Manifest, given: &Given<'_>, template: &str) -> String {
@@ -14,6 +14,8 @@ pub(super) fn text(manifest: &Manifest, given: &Given<'_>, template: &str) -> St
         needs = match manifest.trainer {
             Trainer::Trl => "`pip install trl peft`",
             Trainer::Axolotl => "`pip install axolotl`",
+            Trainer::Torchtune =>
+                "`pip install torchtune==0.6.1 torchao==0.10.0 torchdata` (the last release of each that fits the others)",
         },
     );
     for line in launch(manifest.trainer, given) {
@@ -24,12 +26,13 @@ pub(super) fn text(manifest: &Manifest, given: &Given<'_>, template: &str) -> St
         text,
         "```\n\nEach line is for {gpus} GPUs of one node and keeps {batch} answers a step; with another number of GPUs, \
          `gradient_accumulation_steps` times GPUs is {batch}. The base model is looked for at `{place}`: on another machine, name the \
-         same model there. What a Ray job leaves in `{RESULT}/` has to be copied from the cluster, or `output_dir` set to a shared place.\n\n\
-         ## Back\n\n```sh\nslm-migrate adapter import {RESULT} --task {name} --model {model}\nslm-migrate evaluate --task {name}\n```\n\n\
-         `{HANDOVER}` is our manifest: it has to lie in the folder that is imported or in the one around it. Do not change the data: \
-         what was trained on other calls is refused.\n\n\
+         same model there. What a Ray job leaves in `{result}/` has to be copied from the cluster, or `output_dir` set to a shared place.\n\n\
+         ## Back\n\n```sh\nslm-migrate adapter import {result} --task {name} --model {model}\nslm-migrate evaluate --task {name}\n```\n\n\
+         `{HANDOVER}` is our manifest: it has to lie in the folder that is imported or one of the two around it. Do not change the data: \
+         an adapter beside other rows than these is refused.\n\n\
          ## What is different from `slm-migrate finetune`\n\n",
         place = given.subject.place,
+        result = manifest.trainer.result(),
     );
     for line in differences(manifest, given, template) {
         let _ = writeln!(text, "* {line}");
@@ -41,11 +44,19 @@ pub(super) fn text(manifest: &Manifest, given: &Given<'_>, template: &str) -> St
 fn launch(trainer: Trainer, given: &Given<'_>) -> [String; 3] {
     let gpus = given.gpus();
     let share = given.settings.batch_size / gpus;
-    let (module, config) = match trainer {
-        Trainer::Trl => ("trl.scripts.sft --config", trl::CONFIG),
-        Trainer::Axolotl => ("axolotl.cli.train", axolotl::CONFIG),
+    let run = match trainer {
+        Trainer::Trl => {
+            format!("torchrun --nproc-per-node {gpus} -m trl.scripts.sft --config {} --gradient_accumulation_steps {share}", trl::CONFIG)
+        }
+        Trainer::Axolotl => {
+            format!("torchrun --nproc-per-node {gpus} -m axolotl.cli.train {} --gradient_accumulation_steps {share}", axolotl::CONFIG)
+        }
+        // it starts torchrun by itself
+        Trainer::Torchtune => format!(
+            "tune run --nproc-per-node {gpus} lora_finetune_distributed --config {} gradient_accumulation_steps={share}",
+            torchtune::CONFIG
+        ),
     };
-    let run = format!("torchrun --nproc-per-node {gpus} -m {module} {config} --gradient_accumulation_steps {share}");
     [
         run.clone(),
         format!("ray job submit --working-dir . --entrypoint-num-gpus {gpus} -- {run}"),
@@ -55,32 +66,56 @@ fn launch(trainer: Trainer, given: &Given<'_>) -> [String; 3] {
 
 /// What the trainer cannot be told, and what of these calls it learns otherwise.
 fn differences(manifest: &Manifest, given: &Given<'_>, template: &str) -> Vec<String> {
-    let mut lines = vec![
-        "Every call is a row of its own: what calls have in common is computed once for each, and takes as much longer.".to_owned(),
-        "The first step of the warm-up has a learning rate of 0; in `finetune` it learns already. Both fall along half a cosine to a tenth.".to_owned(),
-    ];
-    if manifest.validation > 0 {
-        lines.push("The weights with the lowest validation loss are kept; here, the last that answer the validation part about as well as the best.".to_owned());
+    let mut lines =
+        vec!["Every call is a row of its own: what calls have in common is computed once for each, and takes as much longer.".to_owned()];
+    let validates = manifest.validation > 0;
+    let kept =
+        "The weights with the lowest validation loss are kept; here, the last that answer the validation part about as well as the best.";
+    // transformers' schedule begins before the first step
+    let warms = "The first step of the warm-up has a learning rate of 0; in `finetune` it learns already. Both fall along half a cosine to a tenth.";
+    match manifest.trainer {
+        Trainer::Trl => {
+            lines.push(warms.to_owned());
+            if validates {
+                lines.push(kept.to_owned());
+                lines.push("TRL's script does not stop early: `finetune.patience` is not in force.".to_owned());
+                lines
+                    .push("Its `eval_loss` is the mean of the rows' means, the validation loss here that of all learnt tokens.".to_owned());
+            }
+            lines.push(format!(
+                "`{}` is the model's own template, but for blanks behind the last turn, which TRL would learn.",
+                trl::TEMPLATE
+            ));
+        }
+        Trainer::Axolotl => {
+            lines.push(warms.to_owned());
+            if validates {
+                lines.push(kept.to_owned());
+            }
+            lines.push("The rows are texts: messages and tools are already rendered by the model's template.".to_owned());
+        }
+        Trainer::Torchtune => {
+            lines.push("The rows are tokens: texts are already rendered and cut by the model's own template and tokenizer.".to_owned());
+            lines.push("It does not validate: the last weights are kept, and `finetune.patience` is not in force. The calls that validate stay here.".to_owned());
+            lines.push("`dtype: bf16` is that of the adapter and its optimiser too, here they are f32; `dtype=fp32` behind the launch line makes it so.".to_owned());
+        }
     }
-    if manifest.trainer == Trainer::Trl && manifest.validation > 0 {
-        lines.push("TRL's script does not stop early: `finetune.patience` is not in force.".to_owned());
-    }
-    if manifest.trainer == Trainer::Trl {
-        lines.push(format!("`{}` is the model's own template, but for blanks behind the last turn, which TRL would learn.", trl::TEMPLATE));
-    } else {
-        lines.push("The rows are texts: messages and tools are already rendered by the model's template.".to_owned());
-    }
-    if !given.settings.shuffle {
+    if !given.settings.shuffle && manifest.trainer != Trainer::Torchtune {
         lines.push("`finetune.shuffle` is off here; the trainer draws an order of its own all the same.".to_owned());
+    }
+    if given.settings.sweep {
+        lines.push("`finetune.sweep` is not run: the learning rate is that of the rule, or the one that was set.".to_owned());
     }
     if given.settings.train_minutes.is_some() {
         lines.push("`finetune.train_minutes` is left out: minutes are those of the machine that counts them.".to_owned());
     }
-    if template.contains("strftime_now") {
+    // rows that are tokens are of the day that they were made for
+    if template.contains("strftime_now") && manifest.trainer == Trainer::Trl {
         lines.push("The template states today's date: the trainer's is that of the day it runs on, here always the same.".to_owned());
     }
     let Manifest { unlike, train, validation, .. } = manifest;
     lines.push(match unlike {
+        0 if manifest.trainer == Trainer::Torchtune => "Tokens and loss mask of every row are those of a run here.".to_owned(),
         0 => "Tokens and loss mask of every row were compared with those of a run here: they are the same.".to_owned(),
         _ => format!("Of {unlike} of {} rows the trainer makes other tokens, or learns others, than a run here.", train + validation),
     });

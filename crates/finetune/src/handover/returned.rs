@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use model::{Config, linears};
 use record::{Adapter, Fingerprint, TaskId};
-use safetensors::tensor::SafeTensors;
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{HANDOVER, Manifest, SCHEMA, targets};
+use super::{HANDOVER, Manifest, SCHEMA, TRAIN, targets};
 use crate::export::{self, PREFIX, folder};
 use crate::optimizer::flat;
 use crate::trainer::loss;
@@ -21,30 +21,25 @@ pub const TRAINER_STATE: &str = "trainer_state.json";
 const AGAIN: &str = "train with the configuration as it was written; plain LoRA of one rank is what comes back";
 const ELSEWHERE: &str = "import the folder that this export's training left, or name the task and model that it was for";
 
-/// Keys of an `adapter_config.json` that change what is computed, and what a plain adapter may have under them besides nothing.
-const PLAIN: [(&str, &str); 21] = [
-    ("init_lora_weights", "true"),
-    ("use_dora", "false"),
-    ("use_rslora", "false"),
-    ("use_qalora", "false"),
-    ("lora_bias", "false"),
-    ("fan_in_fan_out", "false"),
-    ("bias", "\"none\""),
-    ("modules_to_save", "[]"),
-    ("rank_pattern", "{}"),
-    ("alpha_pattern", "{}"),
-    ("layers_to_transform", "[]"),
-    ("layers_pattern", "[]"),
-    ("layer_replication", "[]"),
-    ("exclude_modules", "[]"),
-    ("target_parameters", "[]"),
-    ("trainable_token_indices", "[]"),
-    ("alora_invocation_tokens", "[]"),
-    ("lora_ga_config", "{}"),
-    ("corda_config", "{}"),
-    ("arrow_config", "{}"),
-    ("use_bdlora", "false"),
+/// Keys of an `adapter_config.json` that are looked at by themselves.
+const CHECKED: [&str; 5] = ["peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path"];
+
+/// Keys that say something and change nothing of what an adapter computes. Any other has to be empty or false: each new version of PEFT
+/// knows more ways to compute.
+const HARMLESS: [&str; 9] = [
+    "auto_mapping",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
 ];
+
+/// What a plain adapter says under keys that are neither.
+const PLAIN: [(&str, &str); 2] = [("init_lora_weights", "true"), ("bias", "\"none\"")];
 
 #[expect(clippy::needless_pass_by_value, reason = "what was found is mostly made for the message")]
 fn refuse<T>(file: &'static str, field: &str, found: impl ToString, expected: impl Into<String>, cure: &'static str) -> Result<T, Error> {
@@ -57,16 +52,19 @@ impl Manifest {
     /// # Errors
     /// When it is none, or of another version.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        // another version has other fields
+        if let Ok(Version { schema }) = serde_json::from_slice(bytes)
+            && schema != SCHEMA
+        {
+            return refuse(HANDOVER, "schema", schema, SCHEMA.to_string(), "export again and train again, with one version");
+        }
         let parsed: Result<Self, _> = serde_json::from_slice(bytes);
         let cure = "copy the file again from the folder that `slm-migrate finetune --export` wrote";
-        let manifest = match parsed {
-            Ok(manifest) => manifest,
-            Err(cause) => return refuse(HANDOVER, "the whole file", cause, "what `slm-migrate finetune --export` wrote", cure),
-        };
-        if manifest.schema != SCHEMA {
-            return refuse(HANDOVER, "schema", manifest.schema, SCHEMA.to_string(), "export again, with this version");
-        }
-        Ok(manifest)
+        parsed.or_else(|cause| refuse(HANDOVER, "the whole file", cause, "what `slm-migrate finetune --export` wrote", cure))
     }
 
     /// Refuses a manifest of another task, base model or weights.
@@ -98,6 +96,19 @@ impl Manifest {
         }
         let cure = "the log, the seed or a setting of the data has changed since: export and train again";
         refuse(HANDOVER, "data", format!("`{}`", self.data.short()), format!("`{}`, the task's train calls now", data.short()), cure)
+    }
+
+    /// Refuses rows that were changed since they were handed over. `rows` are the bytes of [`TRAIN`].
+    ///
+    /// # Errors
+    /// When they were.
+    pub fn untouched(&self, rows: &[u8]) -> Result<(), Error> {
+        let found = Fingerprint::of_bytes(rows);
+        if self.rows == found {
+            return Ok(());
+        }
+        let cure = "export again and train on the rows as they were written: what learnt from others may know held-out calls";
+        refuse(TRAIN, "the whole file", format!("`{}`", found.short()), format!("`{}`, as it was written", self.rows.short()), cure)
     }
 
     /// The record of an adapter that came back, as [`crate::Finetune::manifest`] for one that was trained here. Losses are measured here:
@@ -177,12 +188,10 @@ fn configured(manifest: &Manifest, targets: &[String], bytes: &[u8]) -> Result<(
     if found("lora_alpha").as_f64() != Some(settings.alpha) {
         return refuse(ADAPTER_CONFIG, "lora_alpha", found("lora_alpha"), settings.alpha.to_string(), AGAIN);
     }
-    for (key, plain) in PLAIN {
-        let value = found(key);
-        let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
-        let text = value.to_string();
-        if !empty && text != plain {
-            return refuse(ADAPTER_CONFIG, key, value, plain, AGAIN);
+    for (key, value) in config.iter().filter(|(key, _)| !CHECKED.contains(&key.as_str()) && !HARMLESS.contains(&key.as_str())) {
+        let plain = PLAIN.iter().find(|(name, _)| name == key).map(|(_, plain)| *plain);
+        if !says_nothing(value) && plain != Some(value.to_string().as_str()) {
+            return refuse(ADAPTER_CONFIG, key, value, plain.unwrap_or("nothing: plain LoRA leaves it empty or false"), AGAIN);
         }
     }
     let named: Vec<String> = serde_json::from_value(found("target_modules")).unwrap_or_default();
@@ -196,6 +205,11 @@ fn configured(manifest: &Manifest, targets: &[String], bytes: &[u8]) -> Result<(
         return refuse(ADAPTER_CONFIG, "base_model_name_or_path", base, format!("`{}`, in whatever folder", manifest.model), cure);
     }
     Ok(())
+}
+
+/// Whether a key is there for form's sake: null, false or empty.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || *value == false || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
 }
 
 /// The matrices by PEFT's names: one pair for every linear layer, of the right shape, finite, not all nothing.
@@ -213,7 +227,13 @@ fn matrices(manifest: &Manifest, config: &Config, bytes: &[u8]) -> Result<BTreeM
             if view.shape() != shape {
                 return refuse(ADAPTER_WEIGHTS, &name, format!("{:?}", view.shape()), format!("{shape:?}"), AGAIN);
             }
-            let read = Tensor::from_raw_buffer(view.data(), DType::try_from(view.dtype())?, &shape, &Device::Cpu)?;
+            let dtype = match view.dtype() {
+                Dtype::F32 => DType::F32,
+                Dtype::F16 => DType::F16,
+                Dtype::BF16 => DType::BF16,
+                other => return refuse(ADAPTER_WEIGHTS, &name, format!("{other:?}"), "F32, F16 or BF16", AGAIN),
+            };
+            let read = Tensor::from_raw_buffer(view.data(), dtype, &shape, &Device::Cpu)?;
             let tensor = read.to_dtype(DType::F32)?;
             let values = flat(&tensor)?;
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {

@@ -5,7 +5,7 @@
 use model::{Chat, ChatTemplate};
 use serde_json::json;
 
-use super::{Given, Row, lines, quoted};
+use super::{Given, Row, TRAIN, VALIDATION, lines, quoted};
 use crate::{Error, Files};
 
 /// The configuration.
@@ -23,10 +23,10 @@ pub(super) fn files(given: &Given<'_>, template: &str) -> Files {
     let mut files = Files::from([
         (CONFIG.to_owned(), config(given).into_bytes()),
         (TEMPLATE.to_owned(), template.as_bytes().to_vec()),
-        ("data/train.jsonl".to_owned(), lines(&given.train, line)),
+        (TRAIN.to_owned(), lines(&given.train, line)),
     ]);
     if !given.validation.is_empty() {
-        files.insert("data/validation.jsonl".to_owned(), lines(&given.validation, line));
+        files.insert(VALIDATION.to_owned(), lines(&given.validation, line));
     }
     files
 }
@@ -79,6 +79,6 @@ fn config(given: &Given<'_>) -> String {
         model = given.subject.model,
         place = quoted(given.subject.place),
         longest = given.longest(),
-        settings = given.settings("num_train_epochs"),
+        settings = given.settings(),
     )
 }
