@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use finetune::Tolerance;
 use model::gguf::{self, Gguf, Quant, Written};
-use model::{Config, Lora, Weights};
+use model::{Chat, Config, Lora, Weights};
 use record::{Adapter, Call, Clean, Task};
 use store::Store;
 
@@ -18,7 +18,7 @@ use crate::cli::{ExportArgs, Exported, Quantisation};
 use crate::commands::gates::put;
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::Base;
+use crate::models::{Base, TEMPLATE};
 use crate::tasks::find;
 use crate::{parts, run};
 use check::Check;
@@ -76,6 +76,8 @@ struct Tuned<'a> {
     config: Config,
     /// The base model's weights with what was learnt.
     weights: Weights,
+    /// Tokenizer and template, with what prompts are shown without.
+    chat: Chat,
 }
 
 impl<'a> Tuned<'a> {
@@ -86,7 +88,8 @@ impl<'a> Tuned<'a> {
         let base = Base::named(context, &manifest.model)?;
         let folder = store.artifact_folder(&manifest.folder)?;
         let (config, weights) = (base.config()?, base.merged(&folder)?);
-        Ok(Self { context, task, base, manifest, folder, config, weights })
+        let chat = base.chat()?.without(manifest.dropped.as_ref().map(|dropped| dropped.shared.clone()));
+        Ok(Self { context, task, base, manifest, folder, config, weights, chat })
     }
 
     /// The adapter, where there is one.
@@ -104,11 +107,14 @@ impl<'a> Tuned<'a> {
             let entry = entry?;
             std::fs::copy(entry.path(), aside.folder().join(entry.file_name()))?;
         }
+        if self.chat.shared().is_some() {
+            put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
+        }
         check.weights(aside, "adapter", &self.base.merged(aside.folder())?, Tolerance::Exact)
     }
 
     fn merged(&self, aside: &Aside, check: &Check<'_>) -> anyhow::Result<()> {
-        for (name, bytes) in self.base.files(&self.weights)? {
+        for (name, bytes) in self.base.tuned_files(&self.weights, self.chat.shared())? {
             put(&aside.folder().join(name), &bytes, false)?;
         }
         check.weights(aside, "merged", &Base::at(self.context, &aside.folder().to_string_lossy())?.weights()?, Tolerance::Exact)
@@ -121,6 +127,9 @@ impl<'a> Tuned<'a> {
         gguf::write_adapter(&mut out, &self.task.name, &self.config, &self.lora()?)?;
         out.flush()?;
         drop(out);
+        if self.chat.shared().is_some() {
+            put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
+        }
         check.weights(aside, &name, &self.base.merged(&aside.folder().join(&file))?, Tolerance::Exact)
     }
 
@@ -132,7 +141,7 @@ impl<'a> Tuned<'a> {
             name: &self.task.name,
             config: &self.config,
             weights: &self.weights,
-            chat: check.chat(),
+            chat: &self.chat.exported()?,
             samples: check.texts(),
         };
         let mut out = aside.create(&file)?;

@@ -38,7 +38,7 @@ fn verdict(id: &str, decision: Decision) -> Verdict {
 }
 
 fn served(id: &str) -> (TaskId, Served) {
-    let small = Target::Small { model: "models/nano".into(), adapter: Some(format!("adapters/{id}")), rank: 12 };
+    let small = Target::Small { model: "models/nano".into(), adapter: Some(format!("adapters/{id}")), rank: 12, shared: None };
     (TaskId(id.into()), Served { small: Some(small), large: "gpt-4o".into() })
 }
 
