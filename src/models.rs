@@ -24,8 +24,7 @@ const GENERATION_CONFIG: &[u8] = include_bytes!("../fixtures/nano/generation_con
 pub const TEMPLATE: &str = "chat_template.jinja";
 
 /// Files of a model folder besides the weights and the configuration.
-const BESIDE: [&str; 5] =
-    ["tokenizer.json", "tokenizer_config.json", "generation_config.json", TEMPLATE, "special_tokens_map.json"];
+const BESIDE: [&str; 5] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", TEMPLATE, "special_tokens_map.json"];
 
 /// A base model.
 #[derive(Clone, Debug)]
@@ -230,7 +229,8 @@ fn shared(folder: &Path) -> anyhow::Result<Option<Shared>> {
         return Ok(None);
     }
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes).with_context(|| format!("`{}` is no manifest of an adapter", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).with_context(|| format!("`{}` is no manifest of an adapter", path.display()))?;
     Ok(manifest.dropped.map(|dropped| dropped.shared))
 }
 

@@ -60,19 +60,19 @@ fn only_a_proven_task_leaves_the_large_model() {
 
 #[test]
 fn vllm_lists_the_adapter_with_an_accepted_rank() {
-    let files = Route::default().export(&table(), Export::Vllm, "/srv/slm").expect("a small model is in the table");
+    let files = Route::default().export(&table(), Export::Vllm, "/srv/slm", &BTreeMap::new()).expect("a small model is in the table");
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].0, "vllm-nano.yaml");
     for part in ["model: \"models/nano\"", "max-lora-rank: 16", r#"\"path\":\"/srv/slm/adapters/a\""#] {
         assert!(files[0].1.contains(part), "{part} not in\n{}", files[0].1);
     }
     let empty = record::RoutingTable::default();
-    assert_eq!(Route::default().export(&empty, Export::Vllm, "."), Err(Error::NothingSmall("vLLM")));
+    assert_eq!(Route::default().export(&empty, Export::Vllm, ".", &BTreeMap::new()), Err(Error::NothingSmall("vLLM")));
 }
 
 #[test]
 fn litellm_gives_the_replaced_task_its_fallback() {
-    let files = Route::default().export(&table(), Export::Litellm, ".").expect("litellm takes any table");
+    let files = Route::default().export(&table(), Export::Litellm, ".", &BTreeMap::new()).expect("litellm takes any table");
     for part in
         ["model: \"hosted_vllm/route-ticket\"", "fallbacks: [{\"route-ticket\": [\"route-ticket-large\"]}]", "os.environ/OPENAI_API_KEY"]
     {
