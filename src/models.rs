@@ -20,6 +20,9 @@ const TOKENIZER: &[u8] = include_bytes!("../fixtures/nano/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../fixtures/nano/tokenizer_config.json");
 const GENERATION_CONFIG: &[u8] = include_bytes!("../fixtures/nano/generation_config.json");
 
+/// What an adapter's folder says of it (`record::Adapter`).
+pub const MANIFEST: &str = "manifest.json";
+
 /// Where a folder keeps its template, if not in the tokenizer's configuration.
 pub const TEMPLATE: &str = "chat_template.jinja";
 
@@ -217,14 +220,15 @@ impl Base {
     }
 }
 
-/// What the fine-tune of a folder was trained without, if our manifest lies there and says so.
-fn shared(folder: &Path) -> anyhow::Result<Option<Shared>> {
+/// What the fine-tune of a folder (or of a file in it) was trained without, if our manifest lies there and says so.
+fn shared(place: &Path) -> anyhow::Result<Option<Shared>> {
     #[derive(Deserialize)]
     struct Manifest {
         #[serde(default)]
         dropped: Option<Dropped>,
     }
-    let path = folder.join("manifest.json");
+    let folder = if place.is_file() { place.parent().unwrap_or(place) } else { place };
+    let path = folder.join(MANIFEST);
     if !path.exists() {
         return Ok(None);
     }

@@ -18,7 +18,7 @@ use crate::cli::{ExportArgs, Exported, Quantisation};
 use crate::commands::gates::put;
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::{Base, TEMPLATE};
+use crate::models::{Base, MANIFEST, TEMPLATE};
 use crate::tasks::find;
 use crate::{parts, run};
 use check::Check;
@@ -42,6 +42,11 @@ pub fn command(context: &Context, args: &ExportArgs) -> anyhow::Result<ExitCode>
             Exported::GgufLora => tuned.gguf_lora(&aside, &check)?,
             Exported::Gguf => tuned.gguf(&aside, &check, args.quant.unwrap_or_default())?,
             Exported::Dataset => {}
+        }
+        if tuned.chat.shared().is_some() {
+            let line = "export    prompts are shown without their constant beginning: the chat template drops it of whole requests. A server that takes \
+                        no template (Ollama) has to be sent what is left";
+            context.ui.status(line);
         }
     }
     aside.finish()?;
@@ -101,15 +106,22 @@ impl<'a> Tuned<'a> {
         Ok(Lora::load(&self.folder)?)
     }
 
+    /// Beside an adapter that is shown prompts without their head: the template that drops it, and the manifest that says so.
+    fn template(&self, aside: &Aside) -> anyhow::Result<()> {
+        if self.chat.shared().is_none() {
+            return Ok(());
+        }
+        put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
+        put(&aside.folder().join(MANIFEST), &serde_json::to_string_pretty(&self.manifest)?, false)
+    }
+
     fn adapter(&self, aside: &Aside, check: &Check<'_>) -> anyhow::Result<()> {
         self.lora()?;
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             std::fs::copy(entry.path(), aside.folder().join(entry.file_name()))?;
         }
-        if self.chat.shared().is_some() {
-            put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
-        }
+        self.template(aside)?;
         check.weights(aside, "adapter", &self.base.merged(aside.folder())?, Tolerance::Exact)
     }
 
@@ -127,9 +139,7 @@ impl<'a> Tuned<'a> {
         gguf::write_adapter(&mut out, &self.task.name, &self.config, &self.lora()?)?;
         out.flush()?;
         drop(out);
-        if self.chat.shared().is_some() {
-            put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
-        }
+        self.template(aside)?;
         check.weights(aside, &name, &self.base.merged(&aside.folder().join(&file))?, Tolerance::Exact)
     }
 

@@ -14,7 +14,7 @@ use crate::cli::FinetuneArgs;
 use crate::commands::handover;
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::Base;
+use crate::models::{Base, MANIFEST};
 use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
 
@@ -161,7 +161,7 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     };
     let at = Origin { task: &task.task, model: &base.name, folder: &folder, base: &origin };
     let adapter = settings.manifest(at, &examples, &plan, &outcome);
-    files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);
+    files.insert(MANIFEST.into(), serde_json::to_vec_pretty(&adapter)?);
     files.insert(finetune::METRICS.into(), outcome.metrics().into_bytes());
     files.insert(finetune::EVENTS.into(), outcome.events());
     files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));

@@ -1,7 +1,7 @@
 //! Routes and exports of three tasks: one replaced, one kept, one without a verdict.
 use std::collections::BTreeMap;
 
-use record::{Decision, Target, Task, TaskId, TaskKind, Verdict};
+use record::{Decision, Shared, Target, Task, TaskId, TaskKind, Verdict};
 use route::{Error, Export, Route, Served};
 
 fn task(id: &str, name: &str) -> Task {
@@ -78,4 +78,46 @@ fn litellm_gives_the_replaced_task_its_fallback() {
     {
         assert!(files[0].1.contains(part), "{part} not in\n{}", files[0].1);
     }
+}
+
+/// Three tasks on one base model: two are shown prompts without their head, the third sees all of its own.
+fn trimmed() -> record::RoutingTable {
+    let tasks = [task("a", "Sort mail"), task("b", "plan"), task("c", "look up")];
+    let verdicts = ["a", "b", "c"].map(|id| verdict(id, Decision::Replace));
+    let shared = |text: &str| Some(Shared { system: vec![text.into()], tools: Vec::new() });
+    let with = |id: &str, head| {
+        let (task, mut who) = served(id);
+        if let Some(Target::Small { shared, .. }) = &mut who.small {
+            *shared = head;
+        }
+        (task, who)
+    };
+    let served = [with("a", shared("Sort.")), with("b", None), with("c", shared("Look up."))];
+    Route::default().table(&tasks, &verdicts, &BTreeMap::from(served))
+}
+
+#[test]
+fn servers_are_told_to_drop_the_head_and_routers_to_ask_for_it() {
+    let (table, templates) = (trimmed(), BTreeMap::from([("models/nano".to_owned(), "a template".to_owned())]));
+    let export = |kind| Route::default().export(&table, kind, "/srv/slm", &templates).expect("small models are in the table");
+    let files: BTreeMap<_, _> = export(Export::Vllm).into_iter().collect();
+    assert_eq!(files["vllm-nano.jinja"], "a template");
+    let config = &files["vllm-nano.yaml"];
+    assert!(
+        config.contains("chat-template: \"vllm-nano.jinja\"") && config.contains("# sort-mail, look-up answer prompts without"),
+        "{config}"
+    );
+    let text = &export(Export::Litellm)[0].1;
+    for (alias, name) in [("sort-mail", "sort-mail"), ("plan", ""), ("look-up", "look-up")] {
+        let base = "http://127.0.0.1:8000/v1";
+        let entry = format!(
+            "      model: \"hosted_vllm/{alias}\"\n      api_base: \"{base}\"\n      extra_body: {{\"chat_template_kwargs\":{{\"drop_shared\":\"{name}\"}}}}\n"
+        );
+        assert!(text.contains(&entry), "{entry} not in\n{text}");
+    }
+    let routes: record::RoutingTable = serde_json::from_str(&export(Export::Table)[0].1).expect("its own form");
+    assert_eq!(routes, table);
+    // where nothing is dropped nothing is said
+    let whole = Route::default().export(&self::table(), Export::Litellm, ".", &BTreeMap::new()).expect("litellm takes any table");
+    assert!(!whole[0].1.contains("extra_body"));
 }

@@ -106,6 +106,8 @@ struct Given<'a> {
     settings: &'a Finetune,
     subject: Subject<'a>,
     plan: Plan,
+    /// Mean tokens of a prompt with the head that is dropped and without, if one is.
+    prompt_tokens: Option<[f64; 2]>,
     targets: Vec<String>,
     train: Vec<Row>,
     validation: Vec<Row>,
@@ -135,7 +137,16 @@ impl Finetune {
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
         let examples = Examples { train, validation, left_out, dropped, fingerprint: whole.fingerprint.clone() };
         let plan = alone.plan(&examples, config, None)?;
-        let given = Given { settings: self, subject, plan, targets: targets(config), train: train_rows, validation: validation_rows };
+        let prompt_tokens = examples.dropped.as_ref().map(|dropped| dropped.prompt_tokens);
+        let given = Given {
+            settings: self,
+            subject,
+            plan,
+            prompt_tokens,
+            targets: targets(config),
+            train: train_rows,
+            validation: validation_rows,
+        };
         let template = trl::template(chat.template().source());
         let mut files = match trainer {
             Trainer::Trl => trl::files(&given, &template),
