@@ -1,8 +1,8 @@
 //! A chat template that drops the constant head of a task's prompts itself, for servers that are told nothing else.
 //!
 //! The caller then sends whole requests, so that a server still knows the tools when it reads calls out of an answer. Written for
-//! Jinja of Python, minijinja and llama.cpp alike: no loops, no namespaces, no filters but `length`, and `map` and `join` for content
-//! that is a list of parts.
+//! Jinja of Python, minijinja and llama.cpp alike: no loops, no namespaces, no filters but `length` and `tojson`, and `map` and
+//! `join` for content that is a list of parts.
 use std::fmt::Write as _;
 
 use record::{Shared, Tool, tool_identity};
@@ -58,7 +58,9 @@ fn begins(shared: &Shared) -> String {
         let function = format!("(tools[{i}].function or tools[{i}])");
         all.push(format!("{function}.name == {}", text(name)));
         all.push(format!("({function}.description or '') == {}", text(description)));
-        all.push(format!("({function}.parameters or none) == {}", literal(parameters)));
+        let (given, expected) = (format!("({function}.parameters or none)"), literal(parameters));
+        // llama.cpp does not find objects within objects equal; as text they are, if their keys are in the same order
+        all.push(format!("({given} == {expected} or ({given} | tojson) == ({expected} | tojson))"));
     }
     all.join(" and ")
 }
