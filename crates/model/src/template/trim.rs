@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 use record::{Shared, Tool, tool_identity};
 use serde_json::Value;
 
+/// What [`super::python`] and others rewrite for engines without negative steps.
+const REVERSED: &str = "[::-1]";
+
 /// The template `source` behind a prelude. Without [`Shared::TASK`] the prelude drops whichever head a request begins with, and leaves any other
 /// request as it is; with the name of a task it drops that task's head or refuses the request; with a name that is none of them, nothing.
 /// A task without a name, for a template of one task, goes by any name but the empty one.
@@ -65,10 +68,24 @@ fn begins(shared: &Shared) -> String {
     all.join(" and ")
 }
 
-/// A text as a literal.
+/// A text as a literal. llama.cpp takes no escape by number, so that all but these characters stand as they are.
 fn text(text: &str) -> String {
+    let mut literal = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\\' | '"' => literal.extend(['\\', c]),
+            '\n' => literal += "\\n",
+            '\r' => literal += "\\r",
+            '\t' => literal += "\\t",
+            plain => literal.push(plain),
+        }
+    }
+    literal.push('"');
     // readers of templates rewrite this spelling wherever it stands
-    Value::from(text).to_string().replace("[::-1]", "\\u005b::-1]")
+    match literal.contains(REVERSED) {
+        true => format!("({})", literal.replace(REVERSED, "[\" + \"::-1]")),
+        false => literal,
+    }
 }
 
 /// A JSON value as a literal.
