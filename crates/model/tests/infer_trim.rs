@@ -27,13 +27,13 @@ const TEMPLATES: [(&str, &str); 3] = [
 /// A text with everything that a literal has to survive.
 const AWKWARD: &str = "Say \"it's\" {{ no }} {% if %} {# #} %} \\n\n\ttab, ü, 漢, 😀, a[::-1], \\u0041 </s>";
 
-fn tool(name: &str, parameters: Value) -> Value {
+fn tool(name: &str, parameters: &Value) -> Value {
     json!({"type": "function", "function": {"name": name, "description": "does \"it\"", "parameters": parameters}})
 }
 
 fn tools() -> Vec<Value> {
     let schema = json!({"type": "object", "properties": {"x": {"type": "number", "minimum": -0.5, "default": null}}, "required": [], "strict": true});
-    vec![tool("f", schema), tool("g", json!({}))]
+    vec![tool("f", &schema), tool("g", &json!({}))]
 }
 
 fn heads() -> [(&'static str, Shared); 3] {
