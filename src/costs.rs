@@ -1,7 +1,7 @@
 //! What calls cost: as logged, by a price list, and had a small model answered them.
 use anyhow::Context as _;
 use evaluate::Costs;
-use record::{Call, Clean, Parts, Task};
+use record::{Call, Clean, Dropped, Parts, Task, Usage};
 use select::{Price, Prices};
 
 use crate::context::Context;
@@ -25,17 +25,32 @@ pub fn of_call(prices: &Prices, call: &Call) -> Option<f64> {
 }
 
 /// Cost of a task before, and had the small model answered all of its calls: the tokens that the log
-/// counted, widened by what a small tokenizer needs more, at the price of hosting the model.
-pub fn of(context: &Context, task: &Task, parts: &Parts, base: Option<&Base>) -> Costs {
+/// counted, widened by what a small tokenizer needs more, at the price of hosting the model. Of a prompt whose head the model is not
+/// shown, what is left counts; a call that does not begin with that head costs what it did.
+pub fn of(context: &Context, task: &Task, parts: &Parts, base: Option<&Base>, dropped: Option<&Dropped>) -> Costs {
     let before_usd = (task.cost_usd > 0.0).then_some(task.cost_usd);
-    let price = base.and_then(|base| small_price(context, base).ok());
     let calls = parts.train.iter().chain(parts.calibration.iter()).chain(parts.held.iter());
     let margin = context.config.select.context_margin;
-    let each: Option<Vec<f64>> = price.and_then(|price| calls.map(|call: &Clean<Call>| price.cost(call.response.usage())).collect());
+    let each = base.and_then(|base| {
+        let (small, large) = (small_price(context, base).ok()?, prices(context).ok()?);
+        let cost = |call: &Clean<Call>| match dropped {
+            Some(dropped) if dropped.shared.trim(&call.request).is_none() => of_call(&large, call),
+            _ => Some(margin * small.cost(shown(call.response.usage(), dropped))?),
+        };
+        calls.map(cost).collect::<Option<Vec<f64>>>()
+    });
     #[expect(clippy::cast_precision_loss, reason = "numbers of calls in an estimate of cost")]
-    let small_usd =
-        each.filter(|each| !each.is_empty()).map(|each| margin * each.iter().sum::<f64>() / each.len() as f64 * task.calls as f64);
+    let small_usd = each.filter(|each| !each.is_empty()).map(|each| each.iter().sum::<f64>() / each.len() as f64 * task.calls as f64);
     Costs { before_usd, small_usd }
+}
+
+/// Tokens of a call whose prompt is shown without its head.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "token counts, rounded")]
+fn shown(usage: Usage, dropped: Option<&Dropped>) -> Usage {
+    let Some([whole, left]) = dropped.map(|dropped| dropped.prompt_tokens).filter(|[whole, _]| *whole > 0.0) else { return usage };
+    // the provider counts the head in tokens of its own: the share of a prompt that is left is taken from the small model's
+    let scale = |tokens: u64| (tokens as f64 * left / whole).round() as u64;
+    Usage { prompt: usage.prompt.map(scale), cached: usage.cached.map(scale), ..usage }
 }
 
 fn small_price(context: &Context, base: &Base) -> anyhow::Result<Price> {

@@ -80,6 +80,11 @@ pub struct FinetuneFlags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<PathBuf>,
+    /// What of its prompts a task's model is shown, in training, judging and serving: all, or all but what they have in common at their
+    /// beginning (system prompt, tools) [default: keep]
+    #[arg(long, value_parser = ["keep", "drop-shared"], value_name = "WHAT", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// Whether calls share what they have in common, or each stands alone as in other trainers [default: tree]
     #[arg(long, value_parser = ["tree", "independent"], value_name = "HOW", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use model::gguf::Gguf;
 use model::{Chat, ChatFiles, Config, DType, Device, LocalModel, Settings, Weights};
+use record::{Dropped, Shared};
+use serde::Deserialize;
 
 use crate::context::Context;
 use crate::error::hinted;
@@ -18,9 +20,14 @@ const TOKENIZER: &[u8] = include_bytes!("../fixtures/nano/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../fixtures/nano/tokenizer_config.json");
 const GENERATION_CONFIG: &[u8] = include_bytes!("../fixtures/nano/generation_config.json");
 
+/// What an adapter's folder says of it (`record::Adapter`).
+pub const MANIFEST: &str = "manifest.json";
+
+/// Where a folder keeps its template, if not in the tokenizer's configuration.
+pub const TEMPLATE: &str = "chat_template.jinja";
+
 /// Files of a model folder besides the weights and the configuration.
-const BESIDE: [&str; 5] =
-    ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json"];
+const BESIDE: [&str; 5] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", TEMPLATE, "special_tokens_map.json"];
 
 /// A base model.
 #[derive(Clone, Debug)]
@@ -141,13 +148,15 @@ impl Base {
         Ok(Weights::files(folder)?.iter().filter_map(name).collect())
     }
 
-    /// The model as a predictor on the CPU, with the adapter or whole weights of a folder if one is given.
+    /// The model as a predictor on the CPU, with the adapter or whole weights of a folder if one is given. Prompts are shown to it as
+    /// the manifest of that folder says.
     ///
     /// # Errors
     /// When a file is missing, damaged, or the adapter is of another model.
     pub fn predictor(&self, adapter: Option<&Path>, settings: Settings) -> anyhow::Result<LocalModel> {
         let name = if adapter.is_some() { format!("{} tuned", self.name) } else { self.name.clone() };
-        Ok(LocalModel::new(&name, &self.config()?, self.weights()?, self.chat()?, adapter, &Device::Cpu, settings)?)
+        let chat = self.chat()?.without(adapter.map(shared).transpose()?.flatten());
+        Ok(LocalModel::new(&name, &self.config()?, self.weights()?, chat, adapter, &Device::Cpu, settings)?)
     }
 
     /// The weights with an adapter folder merged into them, or replaced by those of a full fine-tune.
@@ -160,11 +169,27 @@ impl Base {
         Ok(weights)
     }
 
-    /// The files of a model folder with other weights, ready to be written.
+    /// The files of a model folder with other weights, ready to be written, and with a template that drops `shared`, if it is given.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn files(&self, weights: &Weights) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    pub fn tuned_files(&self, weights: &Weights, shared: Option<&Shared>) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = self.files(weights)?;
+        if let Some(shared) = shared {
+            let chat = self.chat()?.without(Some(shared.clone())).exported()?;
+            // one template, so that no reader takes another
+            if let Some(bytes) = files.get_mut("tokenizer_config.json") {
+                let mut settings: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+                settings.shift_remove("chat_template");
+                *bytes = serde_json::to_vec_pretty(&settings)?;
+            }
+            files.insert(TEMPLATE.into(), chat.template().source().as_bytes().to_vec());
+        }
+        Ok(files)
+    }
+
+    /// The files of a model folder with other weights.
+    fn files(&self, weights: &Weights) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         let mut files = BTreeMap::from([("model.safetensors".to_owned(), weights.to_safetensors()?)]);
         match &self.place {
             Some(place) if Gguf::is_called_so(place) => {
@@ -203,6 +228,24 @@ impl Base {
             ])
         })
     }
+}
+
+/// What the fine-tune of a folder (or of a file in it) was trained without, if our manifest lies there and says so.
+fn shared(place: &Path) -> anyhow::Result<Option<Shared>> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        #[serde(default)]
+        dropped: Option<Dropped>,
+    }
+    let folder = if place.is_file() { place.parent().unwrap_or(place) } else { place };
+    let path = folder.join(MANIFEST);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).with_context(|| format!("`{}` is no manifest of an adapter", path.display()))?;
+    Ok(manifest.dropped.map(|dropped| dropped.shared))
 }
 
 /// What is wrong with a GGUF file, and what may cure it.

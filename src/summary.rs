@@ -102,6 +102,13 @@ fn notes(tasks: &[Task], trained: &[Trained]) -> Vec<String> {
     let mut notes = Vec::new();
     for one in trained {
         let name = tasks.iter().find(|t| t.task == one.adapter.task).map_or_else(|| one.adapter.task.to_string(), |t| t.name.clone());
+        if let Some(dropped) = &one.adapter.dropped {
+            let [whole, left] = dropped.prompt_tokens;
+            notes.push(format!(
+                "{name}: the small model is shown prompts without what {:.1} % of them share at their beginning, {left:.1} tokens a call of {whole:.1}; its server has to drop it too.",
+                100.0 * dropped.share
+            ));
+        }
         for (why, count) in one.adapter.left_out.iter().filter(|(_, count)| *count > 0) {
             notes.push(format!("{name}: {} train calls {why} were not trained on.", number(*count)));
         }

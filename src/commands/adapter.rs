@@ -12,7 +12,7 @@ use crate::cli::{AdapterArgs, AdapterCommand, ImportArgs};
 use crate::commands::finetune::{Trained, learner, unit};
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::Base;
+use crate::models::{Base, MANIFEST};
 use crate::tasks::find;
 use crate::{parts, run, summary};
 
@@ -60,7 +60,7 @@ fn import(context: &Context, store: &Store, task: &Task, args: &ImportArgs) -> a
     let at = Origin { task: &task.task, model: &base.name, folder: &folder, base: &origin };
     let adapter = manifest.record(at, &matrices, &model, &examples, &progress)?;
     let metrics: Vec<String> = progress.rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);
+    files.insert(MANIFEST.into(), serde_json::to_vec_pretty(&adapter)?);
     files.insert("metrics.jsonl".into(), metrics.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect());
     let settings = manifest.settings;
     let unit = unit(&settings, task, &origin, &examples);

@@ -7,7 +7,7 @@ use evaluate::{Divergent, Evaluate, Evidence, Judged, Rules, divergent, majority
 use gateway::Endpoint;
 use model::Settings;
 use record::{
-    Adapter, Calibration, Candidate, Contender, Fingerprint, Held, Part, Parts, Prediction, Predictor, Score, Step, Task, Verdict,
+    Adapter, Calibration, Candidate, Contender, Dropped, Fingerprint, Held, Part, Parts, Prediction, Predictor, Score, Step, Task, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -191,10 +191,10 @@ impl<'a> Judge<'a> {
             let (name, base, adapter) = &contenders[index];
             let predictions = self.local(base, adapter.as_ref(), &self.parts.held)?;
             let judged = self.judge(&self.parts.held, (name, Contender::Tuned), &predictions)?;
-            held = Some((judged, predictions, base.clone()));
+            held = Some((judged, predictions, base.clone(), trained[index].adapter.dropped.clone()));
         }
         let untouched = match &held {
-            Some((_, _, base)) => Some(base.clone()),
+            Some((_, _, base, _)) => Some(base.clone()),
             None => bases(self.context, self.task, candidates)?.into_iter().next(),
         };
         let mut baselines = Vec::new();
@@ -206,8 +206,8 @@ impl<'a> Judge<'a> {
         baselines.push(self.majority()?);
         let certificate = best.and_then(|index| self.config().certify(&calibrated[index]));
         let evaluated = self.conclude(
-            held.as_ref().map(|(judged, predictions, _)| (judged, &predictions[..])),
-            held.as_ref().map(|(_, _, base)| base),
+            held.as_ref().map(|(judged, predictions, ..)| (judged, &predictions[..])),
+            held.as_ref().map(|(_, _, base, dropped)| (base, dropped.as_ref())),
             certificate.as_ref(),
             baselines,
             (&vetoes(self.task, candidates), looks),
@@ -219,7 +219,7 @@ impl<'a> Judge<'a> {
     fn conclude(
         &self,
         best: Option<(&Judged<Held>, &[Prediction])>,
-        base: Option<&Base>,
+        base: Option<(&Base, Option<&Dropped>)>,
         certificate: Option<&evaluate::Certificate>,
         baselines: Vec<Score>,
         (vetoes, looks): (&[String], usize),
@@ -232,7 +232,7 @@ impl<'a> Judge<'a> {
             certificate,
             floor: floor.as_ref(),
             baselines: &baselines,
-            costs: costs::of(self.context, self.task, &self.parts, base),
+            costs: costs::of(self.context, self.task, &self.parts, base.map(|(base, _)| base), base.and_then(|(_, dropped)| dropped)),
             vetoes,
             looks: u32::try_from(looks).unwrap_or(u32::MAX),
         };

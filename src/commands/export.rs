@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use finetune::Tolerance;
 use model::gguf::{self, Gguf, Quant, Written};
-use model::{Config, Lora, Weights};
+use model::{Chat, Config, Lora, Weights};
 use record::{Adapter, Call, Clean, Task};
 use store::Store;
 
@@ -18,7 +18,7 @@ use crate::cli::{ExportArgs, Exported, Quantisation};
 use crate::commands::gates::put;
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::Base;
+use crate::models::{Base, MANIFEST, TEMPLATE};
 use crate::tasks::find;
 use crate::{parts, run};
 use check::Check;
@@ -42,6 +42,11 @@ pub fn command(context: &Context, args: &ExportArgs) -> anyhow::Result<ExitCode>
             Exported::GgufLora => tuned.gguf_lora(&aside, &check)?,
             Exported::Gguf => tuned.gguf(&aside, &check, args.quant.unwrap_or_default())?,
             Exported::Dataset => {}
+        }
+        if tuned.chat.shared().is_some() {
+            let line = "export    prompts are shown without their constant beginning: the chat template drops it of whole requests. A server that takes \
+                        no template (Ollama) has to be sent what is left";
+            context.ui.status(line);
         }
     }
     aside.finish()?;
@@ -76,6 +81,8 @@ struct Tuned<'a> {
     config: Config,
     /// The base model's weights with what was learnt.
     weights: Weights,
+    /// Tokenizer and template, with what prompts are shown without.
+    chat: Chat,
 }
 
 impl<'a> Tuned<'a> {
@@ -86,7 +93,8 @@ impl<'a> Tuned<'a> {
         let base = Base::named(context, &manifest.model)?;
         let folder = store.artifact_folder(&manifest.folder)?;
         let (config, weights) = (base.config()?, base.merged(&folder)?);
-        Ok(Self { context, task, base, manifest, folder, config, weights })
+        let chat = base.chat()?.without(manifest.dropped.as_ref().map(|dropped| dropped.shared.clone()));
+        Ok(Self { context, task, base, manifest, folder, config, weights, chat })
     }
 
     /// The adapter, where there is one.
@@ -98,17 +106,27 @@ impl<'a> Tuned<'a> {
         Ok(Lora::load(&self.folder)?)
     }
 
+    /// Beside an adapter that is shown prompts without their head: the template that drops it, and the manifest that says so.
+    fn template(&self, aside: &Aside) -> anyhow::Result<()> {
+        if self.chat.shared().is_none() {
+            return Ok(());
+        }
+        put(&aside.folder().join(TEMPLATE), self.chat.exported()?.template().source(), false)?;
+        put(&aside.folder().join(MANIFEST), &serde_json::to_string_pretty(&self.manifest)?, false)
+    }
+
     fn adapter(&self, aside: &Aside, check: &Check<'_>) -> anyhow::Result<()> {
         self.lora()?;
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             std::fs::copy(entry.path(), aside.folder().join(entry.file_name()))?;
         }
+        self.template(aside)?;
         check.weights(aside, "adapter", &self.base.merged(aside.folder())?, Tolerance::Exact)
     }
 
     fn merged(&self, aside: &Aside, check: &Check<'_>) -> anyhow::Result<()> {
-        for (name, bytes) in self.base.files(&self.weights)? {
+        for (name, bytes) in self.base.tuned_files(&self.weights, self.chat.shared())? {
             put(&aside.folder().join(name), &bytes, false)?;
         }
         check.weights(aside, "merged", &Base::at(self.context, &aside.folder().to_string_lossy())?.weights()?, Tolerance::Exact)
@@ -121,6 +139,7 @@ impl<'a> Tuned<'a> {
         gguf::write_adapter(&mut out, &self.task.name, &self.config, &self.lora()?)?;
         out.flush()?;
         drop(out);
+        self.template(aside)?;
         check.weights(aside, &name, &self.base.merged(&aside.folder().join(&file))?, Tolerance::Exact)
     }
 
@@ -132,7 +151,7 @@ impl<'a> Tuned<'a> {
             name: &self.task.name,
             config: &self.config,
             weights: &self.weights,
-            chat: check.chat(),
+            chat: &self.chat.exported()?,
             samples: check.texts(),
         };
         let mut out = aside.create(&file)?;

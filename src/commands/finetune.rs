@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, SinkError, Sweep, Trial};
+use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, PromptMode, SinkError, Sweep, Trial};
 use model::Weights;
 use model::train::{Memory, TrainModel};
 use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
@@ -14,7 +14,7 @@ use crate::cli::FinetuneArgs;
 use crate::commands::handover;
 use crate::context::Context;
 use crate::error::hinted;
-use crate::models::Base;
+use crate::models::{Base, MANIFEST};
 use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
 
@@ -75,7 +75,7 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
         for base in bases(context, task, candidates)? {
             let name = format!("`{}` on `{}`", task.name, base.name);
             if let Some(one) = train(context, store, task, &base).with_context(|| format!("cannot train {name}"))? {
-                context.ui.status(&format!("finetune  {name}: {}", told(&one)));
+                context.ui.status(&format!("finetune  {name}: {}{}", told(&one), prompts(context, &one)));
                 trained.push(one);
             }
         }
@@ -88,6 +88,19 @@ fn told(Trained { adapter, sweep, .. }: &Trained) -> String {
         adapter.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
     let rates = sweep.as_ref().map_or_else(String::new, rates);
     format!("{} examples, best at step {}{right}{rates}", adapter.examples, adapter.best_step)
+}
+
+/// What prompts are shown without, where anything was to be dropped.
+fn prompts(context: &Context, trained: &Trained) -> String {
+    let asked = trained.elsewhere.as_ref().unwrap_or(&context.config.finetune).prompt == PromptMode::DropShared;
+    match &trained.adapter.dropped {
+        Some(dropped) => {
+            let [whole, left] = dropped.prompt_tokens;
+            format!(", prompts without what {:.1} % of them share: {left:.0} tokens of {whole:.0}", 100.0 * dropped.share)
+        }
+        None if asked => ", prompts whole: they share no beginning".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// The rate that was chosen, and the validation loss of each that was tried.
@@ -142,11 +155,13 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     let folder = format!("adapters/{}", unit.short());
     let mut files = match settings.mode {
         finetune::Mode::Lora => finetune::adapter(&learner, &base.name)?,
-        finetune::Mode::Full => base.files(&Weights { tensors: learner.merged()? })?,
+        finetune::Mode::Full => {
+            base.tuned_files(&Weights { tensors: learner.merged()? }, examples.dropped.as_ref().map(|dropped| &dropped.shared))?
+        }
     };
     let at = Origin { task: &task.task, model: &base.name, folder: &folder, base: &origin };
     let adapter = settings.manifest(at, &examples, &plan, &outcome);
-    files.insert("manifest.json".into(), serde_json::to_vec_pretty(&adapter)?);
+    files.insert(MANIFEST.into(), serde_json::to_vec_pretty(&adapter)?);
     files.insert(finetune::METRICS.into(), outcome.metrics().into_bytes());
     files.insert(finetune::EVENTS.into(), outcome.events());
     files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));

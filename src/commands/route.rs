@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use record::{Adapter, Call, Clean, Parts, RoutingTable, Target, Task, TaskId, Verdict};
+use record::{Adapter, Call, Clean, Parts, RoutingTable, Shared, Target, Task, TaskId, Verdict};
 use route::{Export, Served};
 use store::Store;
 
@@ -27,13 +27,30 @@ pub fn command(context: &Context, args: &RouteArgs) -> anyhow::Result<ExitCode> 
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     let root = std::path::absolute(store.artifact_root())?;
+    let templates = templates(context, &table)?;
     for kind in &args.export {
-        for (name, text) in context.config.route.export(&table, export(*kind), &root.to_string_lossy())? {
+        for (name, text) in context.config.route.export(&table, export(*kind), &root.to_string_lossy(), &templates)? {
             put(&folder.join(&name), &text, false)?;
             context.ui.status(&format!("wrote `{}`", folder.join(name).display()));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// For each base model some of whose adapters are shown prompts without their head, its template with all of these heads.
+fn templates(context: &Context, table: &RoutingTable) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut heads: BTreeMap<&str, Vec<(Option<&str>, &Shared)>> = BTreeMap::new();
+    for line in &table.routes {
+        // a model that was tuned whole has a template of its own in its folder
+        if let Target::Small { model, rank: 1.., shared: Some(shared), .. } = &line.target {
+            heads.entry(model).or_default().push((Some(&line.alias), shared));
+        }
+    }
+    let template = |(model, heads): (&str, Vec<_>)| {
+        let chat = Base::at(context, model)?.chat()?;
+        Ok((model.to_owned(), model::trimming(chat.template().source(), &heads)))
+    };
+    heads.into_iter().map(template).collect()
 }
 
 const fn export(kind: ExportKind) -> Export {
@@ -82,7 +99,8 @@ fn small(context: &Context, store: &Store, adapter: &Adapter) -> anyhow::Result<
         (None, files) => model_folder(store, &base.name, &files.unwrap_or_default())?,
     };
     let model = folder.to_string_lossy().into_owned();
-    Ok(Target::Small { model, adapter: Some(adapter.folder.clone()), rank: adapter.rank })
+    let shared = adapter.dropped.as_ref().map(|dropped| dropped.shared.clone());
+    Ok(Target::Small { model, adapter: Some(adapter.folder.clone()), rank: adapter.rank, shared })
 }
 
 fn model_folder(store: &Store, name: &str, files: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<std::path::PathBuf> {

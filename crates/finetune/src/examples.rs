@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use model::{Chat, Config};
 use rayon::prelude::*;
-use record::{Call, Clean, Fingerprint, Part, Train};
+use record::{Call, Clean, Dropped, Fingerprint, Part, Train};
 
 use crate::spread::{hash, spread};
-use crate::{Error, Finetune, Sequence, merge};
+use crate::{Error, Finetune, PromptMode, Sequence, merge, shared};
 
 /// A sequence and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,9 @@ pub struct Examples {
     pub validation: Vec<Example>,
     /// Calls left out by reason, in the order of the reasons.
     pub left_out: Vec<(String, u64)>,
-    /// Identity of all of the above.
+    /// What all of their prompts are shown without; none where prompts are whole.
+    pub dropped: Option<Dropped>,
+    /// Identity of the train and the validation examples.
     pub fingerprint: Fingerprint,
 }
 
@@ -46,6 +48,7 @@ mod reason {
     pub const OTHER_TEACHER: &str = "answered by a model that is no teacher";
     pub const NO_ANSWER: &str = "without an answer";
     pub const CUT_OFF: &str = "with an answer cut off";
+    pub const HEAD: &str = "that do not begin with the constant prompt";
     pub const TEMPLATE: &str = "refused by the chat template";
     pub const PROMPT: &str = "with a prompt over max_prompt_tokens";
     pub const CONTEXT: &str = "longer than the model's context";
@@ -66,6 +69,11 @@ impl Finetune {
     pub fn examples(&self, part: &Part<Train>, chat: &Chat, config: &Config) -> Result<Examples, Error> {
         self.check()?;
         let mut left_out = BTreeMap::<&'static str, u64>::new();
+        let dropped = match self.prompt {
+            PromptMode::Keep => None,
+            PromptMode::DropShared => shared::dropped(part, chat),
+        };
+        let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
         let made: Vec<_> = part.par_iter().enumerate().map(|(position, call)| self.example(position, call, chat, config)).collect();
         let mut kept = Vec::new();
         for example in made {
@@ -91,7 +99,7 @@ impl Finetune {
         };
         let (train, validation) = (arrange(train), arrange(validation));
         let fingerprint = fingerprint(&train, &validation);
-        Ok(Examples { train, validation, left_out, fingerprint })
+        Ok(Examples { train, validation, left_out, dropped, fingerprint })
     }
 
     /// One call as an example, or why not.
@@ -106,6 +114,9 @@ impl Finetune {
         }
         if matches!(call.response.finish_reason(), Some("length" | "content_filter")) {
             return Err(reason::CUT_OFF);
+        }
+        if chat.shown(&call.request).is_err() {
+            return Err(reason::HEAD);
         }
         let example = chat.example(&call.request, message.0).map_err(|_| reason::TEMPLATE)?;
         if example.prompt.is_empty() || example.completion.is_empty() {

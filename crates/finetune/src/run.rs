@@ -82,6 +82,7 @@ impl Finetune {
             seed: self.seed,
             base: origin.base.clone(),
             data: examples.fingerprint.clone(),
+            dropped: examples.dropped.clone(),
         }
     }
 }

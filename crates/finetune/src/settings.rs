@@ -27,6 +27,17 @@ pub enum Batching {
     Independent,
 }
 
+/// What of a prompt is learnt from, judged by and served with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptMode {
+    /// All of it.
+    #[default]
+    Keep,
+    /// What is left without the head that the task's prompts have in common.
+    DropShared,
+}
+
 /// Settings of fine-tuning. The defaults follow *LoRA Without Regret* (2025) where it speaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,6 +78,8 @@ pub struct Finetune {
     pub checkpoint_every: u64,
     /// Longest prompt that is trained on, in the model's tokens.
     pub max_prompt_tokens: usize,
+    /// What of a prompt the model is shown, in training and ever after: `keep` or `drop-shared`.
+    pub prompt: PromptMode,
     /// How calls become batches.
     pub batching: Batching,
     /// Whether examples are shuffled. Without, calls go through in the order of the log, one sequence each.
@@ -102,6 +115,7 @@ impl Default for Finetune {
             validation_share: 0.1,
             checkpoint_every: 50,
             max_prompt_tokens: 4_096,
+            prompt: PromptMode::Keep,
             batching: Batching::Tree,
             shuffle: true,
             seed: 7,

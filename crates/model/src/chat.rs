@@ -1,14 +1,15 @@
 //! Between requests and token ids: tokenizer and chat template of one model together.
 //!
 //! Knows what ends a turn. Does not truncate: callers see the lengths and decide.
+use std::borrow::Cow;
 use std::path::Path;
 
-use record::{Request, Time};
+use record::{Request, Shared, Time};
 use serde_json::Value;
 
 use crate::config::Ids;
 use crate::error::read;
-use crate::{ChatTemplate, Config, Error, Tokenizer, answer};
+use crate::{ChatTemplate, Config, Error, Tokenizer, answer, trimming};
 
 /// Special tokens that stay in an answer's text because they carry its structure.
 const STRUCTURE: [&str; 5] = ["<tool_call>", "</tool_call>", "<think>", "</think>", "<|python_tag|>"];
@@ -41,6 +42,8 @@ pub struct Chat {
     tokenizer: Tokenizer,
     template: ChatTemplate,
     ends: Vec<u32>,
+    /// What of each request the model is not shown.
+    shared: Option<Shared>,
 }
 
 impl Chat {
@@ -80,7 +83,7 @@ impl Chat {
         if ends.is_empty() {
             return Err(Error::Template("neither the configuration nor the tokenizer says which token ends a turn".to_owned()));
         }
-        Ok(Self { tokenizer, template, ends })
+        Ok(Self { tokenizer, template, ends, shared: None })
     }
 
     /// The same, for which it is now `time`.
@@ -88,6 +91,39 @@ impl Chat {
     pub fn at(mut self, time: Time) -> Self {
         self.template = self.template.at(time);
         self
+    }
+
+    /// The same for a model that was trained without this head of its prompts.
+    #[must_use]
+    pub fn without(mut self, shared: Option<Shared>) -> Self {
+        self.shared = shared.filter(|shared| !shared.is_empty());
+        self
+    }
+
+    /// What of each request the model is not shown, if anything.
+    #[must_use]
+    pub const fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// What of a request the model is shown.
+    ///
+    /// # Errors
+    /// When the request does not begin with the head that the model was trained without.
+    pub fn shown<'a>(&self, request: &'a Request) -> Result<Cow<'a, Request>, Error> {
+        let Some(shared) = &self.shared else { return Ok(Cow::Borrowed(request)) };
+        shared.trim(request).map(Cow::Owned).ok_or(Error::Head)
+    }
+
+    /// The same with a template that drops the head itself, for files that others will load. Give it whole requests.
+    ///
+    /// # Errors
+    /// When the template does not parse.
+    pub fn exported(&self) -> Result<Self, Error> {
+        let Some(shared) = &self.shared else { return Ok(self.clone()) };
+        let source = trimming(self.template.source(), &[(None, shared)]);
+        let template = ChatTemplate::new(&source, self.template.specials().clone())?;
+        Ok(Self { template, shared: None, ..self.clone() })
     }
 
     /// The tokenizer.
@@ -113,7 +149,7 @@ impl Chat {
     /// # Errors
     /// When the template refuses the messages.
     pub fn prompt(&self, request: &Request) -> Result<Vec<u32>, Error> {
-        self.tokenizer.encode(&self.template.render_request(request, None)?, false)
+        self.tokenizer.encode(&self.template.render_request(&*self.shown(request)?, None)?, false)
     }
 
     /// Tokens of a request and of its logged answer (an OpenAI message), found by rendering with and without the answer.
@@ -122,6 +158,7 @@ impl Chat {
     /// When the template refuses the messages, or renders the conversation differently once it is answered, so that there is no
     /// answer that could be trained on.
     pub fn example(&self, request: &Request, answer: &Value) -> Result<Example, Error> {
+        let request = &*self.shown(request)?;
         let before = self.template.render_request(request, None)?;
         let whole = self.template.render_request(request, Some(answer))?;
         let Some(text) = whole.strip_prefix(before.as_str()) else {
@@ -148,7 +185,7 @@ impl Chat {
         named.or_else(|| self.ends.first().copied()).expect("`new` refuses a model without an end")
     }
 
-    /// The assistant message that generated tokens are. Special tokens without meaning for the answer are dropped.
+    /// The assistant message that generated tokens are; `request` is the whole one, whose tools may have been called. Special tokens without meaning for the answer are dropped.
     ///
     /// # Errors
     /// When the decoder of the tokenizer fails.

@@ -69,6 +69,9 @@ pub enum Error {
     /// The tokenizer refused a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
+    /// A request that begins otherwise than the prompts that the model was trained without the beginning of.
+    #[error("the request does not begin with the constant prompt that the model was trained without")]
+    Head,
     /// The chat template failed or is missing.
     #[error("the chat template failed: {0}")]
     Template(String),

@@ -31,6 +31,6 @@ pub use generate::{Generation, Limits};
 pub use local::{LocalModel, ModelFiles, Settings};
 pub use lora::Lora;
 pub use names::{Linear, linears};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, trimming};
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;

@@ -3,6 +3,7 @@
 //! Follows what transformers does with Jinja (trimmed blocks, Python methods, Python's JSON), so that the text is the same to the
 //! byte. Knows no tokenizer.
 mod python;
+mod trim;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::error::read;
+pub use trim::trimming;
 
 const NAME: &str = "chat";
 /// What templates see as today unless told otherwise: 2024-07-26, the day Llama's own templates fall back to.

@@ -1,7 +1,7 @@
 //! A trained adapter and where it came from.
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, TaskId};
+use crate::{Dropped, Fingerprint, TaskId};
 
 /// What `finetune` leaves: a PEFT folder, or of a full fine-tune a model folder, and this manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,4 +38,7 @@ pub struct Adapter {
     pub base: Fingerprint,
     /// Fingerprint of the training conversations.
     pub data: Fingerprint,
+    /// The head of the prompts that it was trained without, and is to be judged and served without; none where prompts are whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Dropped>,
 }

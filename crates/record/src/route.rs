@@ -1,7 +1,7 @@
 //! Which model answers which task.
 use serde::{Deserialize, Serialize};
 
-use crate::TaskId;
+use crate::{Shared, TaskId};
 
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub enum Target {
         adapter: Option<String>,
         /// LoRA rank of the adapter; 0 where there is none.
         rank: usize,
+        /// The head of the prompts that it is to be shown none of. A request that does not begin with it goes to the fallback.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared: Option<Shared>,
     },
 }
 

@@ -5,6 +5,8 @@ mod litellm;
 mod table;
 mod vllm;
 
+use std::collections::BTreeMap;
+
 use record::{RoutingTable, Step};
 use serde::{Deserialize, Serialize};
 
@@ -62,17 +64,24 @@ pub enum Error {
 
 impl Route {
     /// Files (name, text) that configure a server for `table`. `folder` is where the adapter and model
-    /// paths of the table begin.
+    /// paths of the table begin. `templates` holds a chat template for each base model (by its name in the table) that is to drop
+    /// heads of prompts for some of its tasks.
     ///
     /// # Errors
     /// When no small model is in the table (for `vllm`).
-    pub fn export(&self, table: &RoutingTable, kind: Export, folder: &str) -> Result<Vec<(String, String)>, Error> {
+    pub fn export(
+        &self,
+        table: &RoutingTable,
+        kind: Export,
+        folder: &str,
+        templates: &BTreeMap<String, String>,
+    ) -> Result<Vec<(String, String)>, Error> {
         match kind {
             Export::Table => {
                 let text = serde_json::to_string_pretty(table).expect("a routing table is plain data, which always serialises");
                 Ok(vec![("routes.json".into(), text + "\n")])
             }
-            Export::Vllm => vllm::files(self, table, folder),
+            Export::Vllm => vllm::files(self, table, folder, templates),
             Export::Litellm => Ok(vec![("litellm.yaml".into(), litellm::config(self, table))]),
         }
     }

@@ -2,8 +2,13 @@
 //!
 //! LiteLLM falls back on errors only, never on a bad answer, so a task whose verdict is `route` (the
 //! small model answers where it is sure) cannot be expressed; it is left with the large model and the
-//! file says so.
-use record::{RoutingTable, Target};
+//! file says so. A request that a small model's server refuses because it does not begin with the constant prompt is an error, so the
+//! large model answers it.
+use std::collections::BTreeSet;
+
+use record::{RoutingTable, Shared, Target};
+
+use serde_json::json;
 
 use crate::{Route, quoted};
 
@@ -11,6 +16,8 @@ use crate::{Route, quoted};
 pub fn config(route: &Route, table: &RoutingTable) -> String {
     let mut text = String::from("# litellm --config litellm.yaml\nmodel_list:\n");
     let mut fallbacks = Vec::new();
+    let dropping = table.routes.iter().filter_map(|line| served(&line.target)?.1.then_some(served(&line.target)?.0));
+    let dropping: BTreeSet<&str> = dropping.collect();
     for line in &table.routes {
         let large = match &line.fallback {
             Target::Large { model } | Target::Small { model, .. } => format!("{}/{model}", route.large_provider),
@@ -29,6 +36,11 @@ pub fn config(route: &Route, table: &RoutingTable) -> String {
         if let Some(small) = small {
             let backup = format!("{}-large", line.alias);
             entry(&mut text, &line.alias, &format!("hosted_vllm/{small}"), &[("api_base", &route.small_api_base)]);
+            if let Some((_, drops)) = served(&line.target).filter(|(server, _)| dropping.contains(server)) {
+                // a name that is no task drops nothing: other models of the same server keep their prompts
+                let body = json!({"chat_template_kwargs": {Shared::TASK: if drops { line.alias.as_str() } else { "" }}});
+                text += &format!("      extra_body: {body}\n");
+            }
             entry(&mut text, &backup, &large, &[("api_key", &key)]);
             fallbacks.push(format!("{{{}: [{}]}}", quoted(&line.alias), quoted(&backup)));
         } else {
@@ -39,6 +51,15 @@ pub fn config(route: &Route, table: &RoutingTable) -> String {
     text += &format!("  fallbacks: [{0}]\n  context_window_fallbacks: [{0}]\n", fallbacks.join(", "));
     text += "litellm_settings:\n  num_retries: 2\n  request_timeout: 30\n";
     text
+}
+
+/// What tells the servers of small models apart (the model they load), and whether prompts of this target are shown without their head.
+fn served(target: &Target) -> Option<(&str, bool)> {
+    match target {
+        Target::Small { adapter: Some(whole), rank: 0, shared, .. } => Some((whole, shared.is_some())),
+        Target::Small { model, shared, .. } => Some((model, shared.is_some())),
+        Target::Large { .. } => None,
+    }
 }
 
 fn entry(text: &mut String, name: &str, model: &str, parameters: &[(&str, &str)]) {

@@ -2,7 +2,7 @@
 //! model that was tuned whole.
 use std::collections::BTreeMap;
 
-use record::{RoutingTable, Target};
+use record::{RoutingTable, Shared, Target};
 
 use crate::{Error, Route, quoted};
 
@@ -16,7 +16,12 @@ struct Module {
 }
 
 /// One file for each base model that serves a task.
-pub fn files(route: &Route, table: &RoutingTable, folder: &str) -> Result<Vec<(String, String)>, Error> {
+pub fn files(
+    route: &Route,
+    table: &RoutingTable,
+    folder: &str,
+    templates: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, Error> {
     let mut bases: BTreeMap<&str, Vec<Module>> = BTreeMap::new();
     let mut whole = Vec::new();
     for line in &table.routes {
@@ -26,7 +31,7 @@ pub fn files(route: &Route, table: &RoutingTable, folder: &str) -> Result<Vec<(S
                 let served = format!("served-model-name: {}\n", quoted(&line.alias));
                 whole.push((file.clone(), text(route, &file, &format!("{folder}/{model}"), &[]) + &served));
             }
-            Target::Small { model, adapter, rank } => {
+            Target::Small { model, adapter, rank, .. } => {
                 let modules = bases.entry(model).or_default();
                 if let Some(adapter) = adapter {
                     modules.push(Module { alias: line.alias.clone(), path: format!("{folder}/{adapter}"), rank: *rank });
@@ -38,13 +43,38 @@ pub fn files(route: &Route, table: &RoutingTable, folder: &str) -> Result<Vec<(S
     if bases.is_empty() && whole.is_empty() {
         return Err(Error::NothingSmall("vLLM"));
     }
-    let bases = bases.iter().map(|(model, modules)| (name(model), text(route, &name(model), model, modules)));
-    Ok(bases.chain(whole).collect())
+    let mut files = Vec::new();
+    for (model, modules) in &bases {
+        let file = format!("{}.yaml", name(model));
+        let mut config = text(route, &file, model, modules);
+        if let Some(template) = templates.get(*model) {
+            let beside = format!("{}.jinja", name(model));
+            config += &dropping(table, model, &beside);
+            files.push((beside, template.clone()));
+        }
+        files.push((file, config));
+    }
+    Ok(files.into_iter().chain(whole).collect())
 }
 
 fn name(model: &str) -> String {
     let last = model.rsplit('/').next().unwrap_or(model);
-    format!("vllm-{last}.yaml")
+    format!("vllm-{last}")
+}
+
+/// The template that drops the constant head of prompts, and what the requests have to say to it.
+fn dropping(table: &RoutingTable, model: &str, template: &str) -> String {
+    let of = |line: &&record::Route| matches!(&line.target, Target::Small { model: base, rank, shared: Some(_), .. } if base == model && *rank > 0);
+    let aliases: Vec<_> = table.routes.iter().filter(of).map(|line| line.alias.as_str()).collect();
+    format!(
+        "# {} answer prompts without their constant beginning: send whole requests, this template drops it. With\n\
+         # \"chat_template_kwargs\": {{{}: MODEL}} in its body a request that does not begin with it is refused (litellm.yaml does that, and the\n\
+         # large model answers); without, it is answered as it is, which was not judged.\n\
+         chat-template: {}\n",
+        aliases.join(", "),
+        quoted(Shared::TASK),
+        quoted(template),
+    )
 }
 
 fn text(route: &Route, file: &str, model: &str, modules: &[Module]) -> String {

@@ -1,7 +1,7 @@
 //! What was exported, read back and compared with the model in memory on prompts of the task. No held-out call is looked at.
 use finetune::{Agreement, Tolerance};
 use model::gguf::{Gguf, Quant, Written};
-use model::{Chat, Config, Decoder, Weights};
+use model::{Config, Decoder, Weights};
 use record::{Call, Clean, Request};
 use serde_json::json;
 use store::Store;
@@ -20,7 +20,6 @@ const PROMPTS: usize = 8;
 pub struct Check<'a> {
     context: &'a Context,
     tuned: &'a Tuned<'a>,
-    chat: Chat,
     decoder: Decoder,
     /// The prompts as text and as tokens.
     texts: Vec<String>,
@@ -31,31 +30,32 @@ impl<'a> Check<'a> {
     /// Takes prompts of the calibration split, or of the train split where that has too few.
     pub fn new(context: &'a Context, store: &Store, tuned: &'a Tuned<'a>) -> anyhow::Result<Self> {
         let parts = parts::of_task(context, store, &tuned.task.task)?;
-        let chat = tuned.base.chat()?;
+        let (chat, exported) = (&tuned.chat, tuned.chat.exported()?);
         let room = tuned.config.max_position_embeddings;
         let mut prompts: Vec<(String, Vec<u32>)> = Vec::new();
         let mut take = |request: &Request| {
-            let text = chat.template().render_request(request, None)?;
+            let text = chat.template().render_request(&*chat.shown(request)?, None)?;
+            // what goes along has to make the same prompt of the whole request
+            if exported.template().render_request(request, None)? != text {
+                return Ok(Err(request.first_user()));
+            }
             let tokens = chat.tokenizer().encode(&text, false)?;
             if tokens.len() < room && !prompts.iter().any(|(_, others)| *others == tokens) {
                 prompts.push((text, tokens));
             }
-            Ok::<_, model::Error>(prompts.len() == PROMPTS)
+            Ok::<_, model::Error>(Ok(prompts.len() == PROMPTS))
         };
         let calls = spread(&parts.calibration).chain(spread(&parts.train));
         for call in calls {
             // a request that the template refuses is no reason to refuse the export
-            if take(&call.request).unwrap_or(false) {
-                break;
+            match take(&call.request).unwrap_or(Ok(false)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(asked) => anyhow::bail!("the template that drops the constant prompt does not do so before `{asked}`: report this"),
             }
         }
         let (texts, tokens) = prompts.into_iter().unzip();
-        Ok(Self { context, tuned, chat, decoder: Decoder::new(&tuned.config, &tuned.weights)?, texts, tokens })
-    }
-
-    /// Tokenizer and template of the model in memory.
-    pub const fn chat(&self) -> &Chat {
-        &self.chat
+        Ok(Self { context, tuned, decoder: Decoder::new(&tuned.config, &tuned.weights)?, texts, tokens })
     }
 
     /// The prompts as text.
@@ -109,7 +109,7 @@ impl<'a> Check<'a> {
     }
 
     fn measure(&self, name: &str, config: &Config, weights: &Weights, tolerance: Tolerance) -> anyhow::Result<Agreement> {
-        let agreement = Agreement::measure(&self.decoder, &Decoder::new(config, weights)?, &self.tokens, self.chat.ends())?;
+        let agreement = Agreement::measure(&self.decoder, &Decoder::new(config, weights)?, &self.tokens, self.tuned.chat.ends())?;
         let accepted = agreement.accept(tolerance);
         accepted.map_err(|error| hinted(format!("`{name}`: {error}"), "nothing was written; another `--quant` may do, or report this"))?;
         Ok(agreement)

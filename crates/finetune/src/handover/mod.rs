@@ -126,6 +126,8 @@ struct Given<'a> {
     settings: &'a Finetune,
     subject: Subject<'a>,
     plan: Plan,
+    /// Mean tokens of a prompt with the head that is dropped and without, if one is.
+    prompt_tokens: Option<[f64; 2]>,
     targets: Vec<String>,
     train: Vec<Row>,
     validation: Vec<Row>,
@@ -149,12 +151,22 @@ impl Finetune {
         let whole = self.examples(part, chat, config)?;
         // a row for each call: no other trainer shares what calls have in common
         let alone = Self { batching: Batching::Independent, train_minutes: None, ..self.clone() };
-        let Examples { train, validation, left_out, .. } = alone.examples(part, chat, config)?;
+        let Examples { train, validation, left_out, dropped, .. } = alone.examples(part, chat, config)?;
+        let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
         let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
-        let examples = Examples { train, validation, left_out, fingerprint: whole.fingerprint.clone() };
+        let examples = Examples { train, validation, left_out, dropped, fingerprint: whole.fingerprint.clone() };
         let plan = alone.plan(&examples, config, None)?;
-        let given = Given { settings: self, subject, plan, targets: targets(config), train: train_rows, validation: validation_rows };
+        let prompt_tokens = examples.dropped.as_ref().map(|dropped| dropped.prompt_tokens);
+        let given = Given {
+            settings: self,
+            subject,
+            plan,
+            prompt_tokens,
+            targets: targets(config),
+            train: train_rows,
+            validation: validation_rows,
+        };
         let template = trl::template(chat.template().source());
         let mut files = match trainer {
             Trainer::Trl => trl::files(&given, &template),
@@ -193,8 +205,8 @@ impl Row {
     fn new(example: &Example, part: &Part<Train>, chat: &Chat) -> Result<Self, Error> {
         let call = &part[example.position];
         let answer = call.response.message().expect("a call without an answer is no example");
-        let (before, whole) =
-            (chat.template().render_request(&call.request, None)?, chat.template().render_request(&call.request, Some(answer.0))?);
+        let request = chat.shown(&call.request)?;
+        let (before, whole) = (chat.template().render_request(&request, None)?, chat.template().render_request(&request, Some(answer.0))?);
         let sequence = &example.sequence;
         let prompt = 1 + sequence.targets.iter().take_while(|target| target.is_none()).count();
         let last = sequence.targets.last().copied().flatten().expect("the last token of an example is learnt");
@@ -204,8 +216,8 @@ impl Row {
             after += &end;
         }
         Ok(Self {
-            messages: call.request.messages().map(|message| ChatTemplate::message(message.0)).collect(),
-            tools: call.request.tools().map(|tool| tool.0.clone()).collect(),
+            messages: request.messages().map(|message| ChatTemplate::message(message.0)).collect(),
+            tools: request.tools().map(|tool| tool.0.clone()).collect(),
             answer: ChatTemplate::message(answer.0),
             before,
             after,

@@ -109,6 +109,9 @@ fn differences(manifest: &Manifest, given: &Given<'_>, template: &str) -> Vec<St
     if given.settings.train_minutes.is_some() {
         lines.push("`finetune.train_minutes` is left out: minutes are those of the machine that counts them.".to_owned());
     }
+    if let Some([whole, left]) = given.prompt_tokens {
+        lines.push(format!("The rows are without the beginning that prompts share: {left:.0} tokens a prompt of {whole:.0}. They are served without it too."));
+    }
     // rows that are tokens are of the day that they were made for
     if template.contains("strftime_now") && manifest.trainer == Trainer::Trl {
         lines.push("The template states today's date: the trainer's is that of the day it runs on, here always the same.".to_owned());

@@ -150,6 +150,7 @@ impl Manifest {
             seed: self.settings.seed,
             base: origin.base.clone(),
             data: examples.fingerprint.clone(),
+            dropped: examples.dropped.clone(),
         })
     }
 }
