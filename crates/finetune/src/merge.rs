@@ -77,6 +77,8 @@ fn begins(shorter: &Example, longer: &Example, switch: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::all;
     use crate::Sequence;
     use crate::examples::Example;
@@ -84,7 +86,7 @@ mod tests {
     /// `tokens` are read and predicted from `from` on.
     fn example(tokens: &[u32], from: usize) -> Example {
         let targets = (1..tokens.len()).map(|i| (i >= from).then_some(tokens[i])).collect();
-        let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), targets, weight: 1.0 };
+        let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), targets, weight: 1.0, soft: BTreeMap::new() };
         Example { sequence, conversation: "c".to_owned(), position: 0, calls: 1, tokens: 1, answers: 1 }
     }
 
