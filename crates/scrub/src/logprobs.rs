@@ -69,7 +69,8 @@ fn strip(value: &mut Value, depth: usize) {
             }
         }
         Value::Array(items) => {
-            let token = |item: &Value| item.as_object().is_some_and(|item| item.keys().any(|key| plain(key).contains("logprob")));
+            let one = |(key, value): (&String, &Value)| value.is_number() && matches!(plain(key).as_str(), "logprob" | "logprobability");
+            let token = |item: &Value| item.as_object().is_some_and(|item| item.iter().any(one));
             items.retain(|item| !token(item));
             items.iter_mut().for_each(|item| strip(item, depth));
         }
