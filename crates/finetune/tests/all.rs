@@ -3,6 +3,7 @@ mod fine_tuning;
 mod handover;
 mod parity;
 mod peft;
+mod soft;
 mod sweep;
 mod toy;
 mod training_loop;

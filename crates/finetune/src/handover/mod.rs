@@ -132,7 +132,7 @@ impl Finetune {
         let Examples { train, validation, left_out, .. } = alone.examples(part, chat, config)?;
         let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
-        let examples = Examples { train, validation, left_out, fingerprint: whole.fingerprint.clone() };
+        let examples = Examples { train, validation, left_out, ..whole };
         let plan = alone.plan(&examples, config, None)?;
         let given = Given { settings: self, subject, plan, targets: targets(config), train: train_rows, validation: validation_rows };
         let template = trl::template(chat.template().source());
