@@ -272,21 +272,26 @@ impl<'a> Teacher<'a> {
         let price = costs::prices(self.context)?.lookup(&self.ask.model).cloned();
         let (mut spent, mut trouble) = (price.as_ref().map(|_| 0.0), Ok(()));
         let mut endpoint = self.endpoint.clone();
-        endpoint.each(&prompts, &self.context.ui, &mut |place, prediction| {
-            let Some(response) = prediction.response else {
-                row.failed += 1;
-                return;
-            };
-            spent = spent.zip(price.as_ref().and_then(|price| price.cost(response.usage()))).map(|(sum, cost)| sum + cost);
-            let call = &part[missing[place]];
-            let clean = self.corrected(call, response);
-            let error = clean.is_none().then(|| WITHHELD.to_owned());
-            let prediction = Prediction { response: clean.map(|call| call.response.clone()), error, latency_ms: None, ..prediction };
-            let written = self.store.put_predictions(&units[missing[place]], &[(call.source_id.clone(), prediction)]);
-            if trouble.is_ok() {
-                trouble = written;
-            }
-        })?;
+        endpoint
+            .each(&prompts, &self.context.ui, &mut |place, prediction| {
+                let Some(response) = prediction.response else {
+                    row.failed += 1;
+                    return;
+                };
+                spent = spent.zip(price.as_ref().and_then(|price| price.cost(response.usage()))).map(|(sum, cost)| sum + cost);
+                let call = &part[missing[place]];
+                let clean = self.corrected(call, response);
+                let error = clean.is_none().then(|| WITHHELD.to_owned());
+                let prediction = Prediction { response: clean.map(|call| call.response.clone()), error, latency_ms: None, ..prediction };
+                let written = self.store.put_predictions(&units[missing[place]], &[(call.source_id.clone(), prediction)]);
+                if trouble.is_ok() {
+                    trouble = written;
+                }
+            })
+            .map_err(|error| {
+                let hint = "what it answered is kept, the same command goes on; `SLM_MIGRATE_ENDPOINT_KEY` holds the bearer token";
+                hinted(error.to_string(), hint)
+            })?;
         self.endpoint = endpoint;
         trouble?;
         (row.asked, row.known, row.usd) = (missing.len(), part.len() - missing.len(), spent);
