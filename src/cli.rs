@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, SelectFlags};
+pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags};
 use crate::ui::Format;
 pub use training::{
     AdapterArgs, AdapterCommand, BenchArgs, BenchStep, ExportArgs, Exported, FinetuneArgs, ImportArgs, Quantisation, Trainer,

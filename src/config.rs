@@ -44,6 +44,8 @@ pub struct Config {
     pub hosting: select::Hosting,
     /// Step 5.
     pub finetune: finetune::Finetune,
+    /// Step 5 with the teacher at hand.
+    pub on_policy: crate::commands::on_policy::OnPolicy,
     /// Judging.
     pub evaluate: evaluate::Evaluate,
     /// Step 6.

@@ -95,6 +95,24 @@ pub struct FinetuneFlags {
     pub no_shuffle: bool,
 }
 
+/// Rounds in which the teacher is asked again where the student is wrong.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub struct OnPolicyFlags {
+    /// Rounds after the first training: the small model answers what it learnt from, the teacher's endpoint is asked where it is wrong,
+    /// and it is trained again with these answers beside the logged ones
+    #[arg(long = "on-policy", value_name = "ROUNDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u32>,
+    /// OpenAI-compatible server of the teacher (base URL before `/chat/completions`); gets scrubbed prompts and may cost money
+    #[arg(long = "teacher-endpoint", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Model name to ask the teacher's endpoint for
+    #[arg(long = "teacher-endpoint-model", value_name = "NAME")]
+    #[serde(rename = "model", skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
 /// `--no-shuffle` is the key `shuffle = false`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn negated<S: serde::Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {

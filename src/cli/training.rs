@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{DryRun, FinetuneFlags, LocalFlags, MachineFlags};
+use super::{DryRun, FinetuneFlags, LocalFlags, MachineFlags, OnPolicyFlags};
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
@@ -14,6 +14,9 @@ pub struct FinetuneArgs {
     /// How to train
     #[command(flatten)]
     pub flags: FinetuneFlags,
+    /// Whether the teacher is asked again
+    #[command(flatten)]
+    pub on_policy: OnPolicyFlags,
     /// Models and prices on disk
     #[command(flatten)]
     pub local: LocalFlags,

@@ -64,7 +64,14 @@ fn import(context: &Context, store: &Store, task: &Task, args: &ImportArgs) -> a
     files.insert("metrics.jsonl".into(), metrics.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect());
     let settings = manifest.settings;
     let unit = unit(&settings, task, &origin, &examples);
-    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: progress.rows, sweep: None, elsewhere: Some(settings) };
+    let trained = Trained {
+        adapter,
+        teachers: settings.teacher.clone(),
+        metrics: progress.rows,
+        on_policy: Vec::new(),
+        sweep: None,
+        elsewhere: Some(settings),
+    };
     let run = run::current(context, store)?;
     store.write_artifact(&folder, &files)?;
     // a run with the very settings that were handed over is finished by this

@@ -7,7 +7,8 @@ use evaluate::{Divergent, Evaluate, Evidence, Judged, Rules, divergent, majority
 use gateway::Endpoint;
 use model::Settings;
 use record::{
-    Adapter, Calibration, Candidate, Contender, Dropped, Fingerprint, Held, Part, Parts, Prediction, Predictor, Score, Step, Task, Verdict,
+    Adapter, Calibration, Candidate, Contender, Dropped, Fingerprint, Held, Part, Parts, Prediction, Predictor, Score, Step, Task, Train,
+    Verdict,
 };
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -163,6 +164,27 @@ impl<'a> Judge<'a> {
         Ok(judged.per_conversation(self.config().seed))
     }
 
+    /// Of calls of the train split those that a trained model answers otherwise than the log.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or the store refuses.
+    pub fn mistakes(&self, adapter: &Adapter, part: &Part<Train>) -> anyhow::Result<Part<Train>> {
+        let base = Base::named(self.context, &adapter.model)?;
+        let folder = self.store.artifact_folder(&adapter.folder)?;
+        let predictions = self.local(&base, Some(&(folder, adapter.fingerprint.clone())), part)?;
+        self.unlike(part, &predictions)
+    }
+
+    /// Of calls of the train split those whose predictions are not what the log has, as far as a verdict would count it.
+    ///
+    /// # Errors
+    /// When there are not as many predictions as calls.
+    pub fn unlike(&self, part: &Part<Train>, predictions: &[Prediction]) -> anyhow::Result<Part<Train>> {
+        let judged = self.judge(part, ("train", Contender::External), predictions)?;
+        let mut rows = judged.rows.iter();
+        Ok(part.filter(|_| rows.next().is_some_and(|row| row.score < 1.0)))
+    }
+
     fn trained(&self, trained: &[&Trained], candidates: &[Candidate]) -> anyhow::Result<Evaluated> {
         let inputs: Vec<_> = trained.iter().map(|t| &t.adapter.fingerprint).collect();
         let data = parts::fingerprint(&self.parts);
@@ -288,7 +310,7 @@ impl<'a> Judge<'a> {
 
 /// The bearer token of an endpoint, which has no place in a configuration file.
 #[expect(clippy::disallowed_methods, reason = "src owns the environment (law 2)")]
-fn endpoint_key() -> Option<String> {
+pub fn endpoint_key() -> Option<String> {
     std::env::var("SLM_MIGRATE_ENDPOINT_KEY").ok()
 }
 
@@ -308,7 +330,7 @@ fn external(context: &Context, args: &EvaluateArgs) -> anyhow::Result<Option<Box
             args.endpoint_model.clone().ok_or_else(|| hinted("an endpoint serves many models", "name one with `--endpoint-model NAME`"))?;
         let key = endpoint_key();
         let timeout = Duration::from_secs(120);
-        return Ok(Some(Box::new(Endpoint { url: url.clone(), model, key, max_tokens: 1024, timeout, retries: 3 })));
+        return Ok(Some(Box::new(Endpoint { url: url.clone(), model, key, max_tokens: 1024, top_logprobs: 0, timeout, retries: 3 })));
     }
     if let Some(folder) = &args.model {
         let base = Base::at(context, &folder.to_string_lossy())?;

@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, PromptMode, SinkError, Sweep, Trial};
 use model::Weights;
 use model::train::{Memory, TrainModel};
-use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
+use record::{Adapter, Candidate, Fingerprint, Part, Parts, Step as _, Task, Train};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
 use crate::cli::FinetuneArgs;
 use crate::commands::handover;
+use crate::commands::on_policy::{self, Round};
 use crate::context::Context;
 use crate::error::hinted;
 use crate::models::{Base, MANIFEST};
@@ -19,7 +20,7 @@ use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
 
 /// What is kept of a trained task besides the adapter folder.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trained {
     /// The manifest.
     pub adapter: Adapter,
@@ -30,6 +31,9 @@ pub struct Trained {
     /// The settings that another trainer was given; none for what was trained here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<Finetune>,
+    /// What on-policy rounds came to; empty where there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_policy: Vec<Round>,
     /// The learning rates that were tried; none where none was to be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
@@ -74,9 +78,10 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
     for task in tasks {
         for base in bases(context, task, candidates)? {
             let name = format!("`{}` on `{}`", task.name, base.name);
-            if let Some(one) = train(context, store, task, &base).with_context(|| format!("cannot train {name}"))? {
+            let cannot = || format!("cannot train {name}");
+            if let Some(one) = train(context, store, task, &base, &Part::default()).with_context(cannot)? {
                 context.ui.status(&format!("finetune  {name}: {}{}", told(&one), prompts(context, &one)));
-                trained.push(one);
+                trained.push(on_policy::rounds(context, store, (task, &base), one).with_context(cannot)?);
             }
         }
     }
@@ -87,7 +92,8 @@ fn told(Trained { adapter, sweep, .. }: &Trained) -> String {
     let right =
         adapter.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
     let rates = sweep.as_ref().map_or_else(String::new, rates);
-    format!("{} examples, best at step {}{right}{rates}", adapter.examples, adapter.best_step)
+    let soft = adapter.soft_targets.map_or_else(String::new, |share| format!(", {:.0} % of the answer tokens soft", 100.0 * share));
+    format!("{} examples, best at step {}{soft}{right}{rates}", adapter.examples, adapter.best_step)
 }
 
 /// What prompts are shown without, where anything was to be dropped.
@@ -129,9 +135,17 @@ pub fn settings(context: &Context, parts: &Parts) -> Finetune {
     Finetune { teacher: teacher::of(context, parts), ..context.config.finetune.clone() }
 }
 
-fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::Result<Option<Trained>> {
-    let parts = parts::of_task(context, store, &task.task)?;
-    let settings = settings(context, &parts);
+/// Trains, or finds what was trained. `corrections` are answers that the teacher gave later, beside the logged ones.
+///
+/// # Errors
+/// When the model cannot be loaded or training fails.
+pub fn train(context: &Context, store: &Store, task: &Task, base: &Base, corrections: &Part<Train>) -> anyhow::Result<Option<Trained>> {
+    let mut parts = parts::of_task(context, store, &task.task)?;
+    let mut settings = settings(context, &parts);
+    if !settings.teacher.is_empty() {
+        settings.teacher.extend(corrections.first().map(|call| call.model().to_owned()));
+    }
+    parts.train.append(corrections.clone());
     let config = base.config()?;
     let Some(examples) = examples(context, "finetune", &settings, &parts, task, base)? else { return Ok(None) };
     let weights = base.weights()?;
@@ -166,7 +180,8 @@ fn train(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow::
     files.insert(finetune::EVENTS.into(), outcome.events());
     files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));
     store.write_artifact(&folder, &files)?;
-    let trained = Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, sweep, elsewhere: None };
+    let trained =
+        Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, on_policy: Vec::new(), sweep, elsewhere: None };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
     Ok(Some(trained))
 }
@@ -256,7 +271,12 @@ struct Preview {
     /// Tokens of the examples.
     tokens: usize,
     validation: usize,
+    /// Share of the answers' tokens with a soft target; none where the log has no log-probabilities.
+    soft_targets: Option<f64>,
     left_out: Vec<(String, u64)>,
+    /// What on-policy rounds may ask the teacher at most; none where there are no rounds.
+    #[serde(flatten)]
+    teacher_asked: Option<on_policy::Bound>,
     steps: u64,
     /// At the speed of the steps that were measured.
     seconds: f64,
@@ -274,7 +294,7 @@ fn dry_run(context: &Context, store: &Store, tasks: &[Task], candidates: &[Candi
             rows.extend(preview(context, store, task, &base)?);
         }
     }
-    let columns = ["task", "model", "examples", "tokens", "steps", "minutes", "memory"];
+    let columns = ["task", "model", "examples", "tokens", "steps", "minutes", "memory", "teacher asked", "USD"];
     context.ui.rows("training", &rows, &columns, |row| {
         vec![
             row.task.clone(),
@@ -284,6 +304,8 @@ fn dry_run(context: &Context, store: &Store, tasks: &[Task], candidates: &[Candi
             row.steps.to_string(),
             format!("{:.1}", row.seconds / 60.0),
             row.memory_bytes.map_or_else(|| "–".to_owned(), select::show_size),
+            row.teacher_asked.as_ref().map_or_else(|| "–".to_owned(), |bound| format!("≤ {}", bound.teacher_calls)),
+            on_policy::usd(row.teacher_asked.as_ref().and_then(|bound| bound.teacher_usd)),
         ]
     })?;
     Ok(ExitCode::SUCCESS)
@@ -314,6 +336,8 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
         examples: examples.train.len(),
         tokens: examples.train.iter().map(|example| example.sequence.tokens.len()).sum(),
         validation: examples.validation.len(),
+        soft_targets: examples.softened.known(),
+        teacher_asked: on_policy::bound(context, store, task, base)?,
         left_out: examples.left_out,
         steps: plan.steps,
         seconds: demand.flops / rate,

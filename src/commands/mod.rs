@@ -15,6 +15,7 @@ mod handover;
 mod init;
 mod iterate;
 mod manual;
+pub mod on_policy;
 mod report;
 pub mod route;
 mod run;
@@ -53,7 +54,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let seed = seed(args.seed);
             let context = Context::new(
                 global,
-                &[("", flags(&args.local)?), ("", flags(&args.machine)?), ("", seed), ("finetune", flags(&args.flags)?)],
+                &[
+                    ("", flags(&args.local)?),
+                    ("", flags(&args.machine)?),
+                    ("", seed),
+                    ("finetune", flags(&args.flags)?),
+                    ("on_policy", flags(&args.on_policy)?),
+                ],
             )?;
             finetune::command(&context, &args)
         }

@@ -160,7 +160,7 @@ mod tests {
     use crate::{Batching, Finetune, Sequence};
 
     fn sequence(tokens: &[u32]) -> Sequence {
-        Sequence { tokens: tokens.to_vec(), targets: vec![Some(1); tokens.len()], weight: 1.0 }
+        Sequence { tokens: tokens.to_vec(), targets: vec![Some(1); tokens.len()], weight: 1.0, soft: BTreeMap::new() }
     }
 
     /// Nine calls of each of twenty conversations, that end in the number of the call.

@@ -4,10 +4,11 @@
 //! its reason.
 use std::collections::BTreeMap;
 
-use model::{Chat, Config};
+use model::{Chat, Config, TokenBytes};
 use rayon::prelude::*;
 use record::{Call, Clean, Dropped, Fingerprint, Part, Train};
 
+use crate::soft::{self, Softened};
 use crate::spread::{hash, spread};
 use crate::{Error, Finetune, PromptMode, Sequence, merge, shared};
 
@@ -39,6 +40,8 @@ pub struct Examples {
     pub left_out: Vec<(String, u64)>,
     /// What all of their prompts are shown without; none where prompts are whole.
     pub dropped: Option<Dropped>,
+    /// How far the train split has soft targets. Validation looks at logged answers alone, so that losses can be compared.
+    pub softened: Softened,
     /// Identity of the train and the validation examples.
     pub fingerprint: Fingerprint,
 }
@@ -74,7 +77,9 @@ impl Finetune {
             PromptMode::DropShared => shared::dropped(part, chat),
         };
         let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
-        let made: Vec<_> = part.par_iter().enumerate().map(|(position, call)| self.example(position, call, chat, config)).collect();
+        let bytes = soft::bytes(self.soft_weight, part, chat);
+        let make = |(position, call)| self.example(position, call, (chat, bytes.as_ref()), config);
+        let made: Vec<_> = part.par_iter().enumerate().map(make).collect();
         let mut kept = Vec::new();
         for example in made {
             match example {
@@ -92,18 +97,26 @@ impl Finetune {
         if kept.is_empty() {
             return Err(Error::NoExamples { calls: part.len() as u64, left_out });
         }
-        let (train, validation) = self.set_apart(kept);
+        let (train, mut validation) = self.set_apart(kept);
+        validation.iter_mut().for_each(|example| example.sequence.soft.clear());
+        let softened = if bytes.is_some() { Softened::of(&train, part) } else { Softened::default() };
         let arrange = |examples| {
             let examples = if self.merges() { merge::all(examples, config.rope_switch()) } else { examples };
             if self.shuffle { spread(examples, self.seed) } else { examples }
         };
         let (train, validation) = (arrange(train), arrange(validation));
         let fingerprint = fingerprint(&train, &validation);
-        Ok(Examples { train, validation, left_out, dropped, fingerprint })
+        Ok(Examples { train, validation, left_out, dropped, softened, fingerprint })
     }
 
     /// One call as an example, or why not.
-    fn example(&self, position: usize, call: &Clean<Call>, chat: &Chat, config: &Config) -> Result<Example, &'static str> {
+    fn example(
+        &self,
+        position: usize,
+        call: &Clean<Call>,
+        (chat, bytes): (&Chat, Option<&TokenBytes>),
+        config: &Config,
+    ) -> Result<Example, &'static str> {
         let taught = |teacher: &String| teacher == call.model() || teacher == call.request.model();
         if !self.teacher.is_empty() && !self.teacher.iter().any(taught) {
             return Err(reason::OTHER_TEACHER);
@@ -128,7 +141,11 @@ impl Finetune {
         if example.prompt.len() + example.completion.len() > config.max_position_embeddings {
             return Err(reason::CONTEXT);
         }
-        let sequence = sequence(&example.prompt, &example.completion);
+        let mut sequence = sequence(&example.prompt, &example.completion);
+        if let Some(bytes) = bytes {
+            let soft = soft::targets(&call.response, &example.completion, bytes, self.soft_weight);
+            sequence.soft = soft.into_iter().map(|(place, soft)| (example.prompt.len() - 1 + place, soft)).collect();
+        }
         let tokens = sequence.tokens.len() as u64;
         Ok(Example { sequence, conversation: call.conversation_id.clone(), position, calls: 1, tokens, answers: 1 })
     }
@@ -160,7 +177,7 @@ fn sequence(prompt: &[u32], completion: &[u32]) -> Sequence {
     let all = [prompt, completion].concat();
     let silent = std::iter::repeat_n(None, prompt.len() - 1);
     let targets = silent.chain(completion.iter().map(|token| Some(*token))).collect();
-    Sequence { tokens: all[..all.len() - 1].to_vec(), targets, weight: 1.0 }
+    Sequence { tokens: all[..all.len() - 1].to_vec(), targets, weight: 1.0, soft: BTreeMap::new() }
 }
 
 /// Drops examples of conversations whose last stated reward is 0 or less, if enough others remain. Says how many.
@@ -192,6 +209,10 @@ fn fingerprint(train: &[Example], validation: &[Example]) -> Fingerprint {
             bytes.extend(sequence.tokens.iter().flat_map(|token| token.to_le_bytes()));
             bytes.extend(sequence.targets.iter().flat_map(|target| target.map_or(u64::MAX, u64::from).to_le_bytes()));
             bytes.extend(sequence.weight.to_le_bytes());
+            for (row, soft) in &sequence.soft {
+                bytes.extend((*row as u64).to_le_bytes());
+                bytes.extend(soft.tokens().iter().flat_map(|(token, p)| [token.to_le_bytes(), p.to_le_bytes()].concat()));
+            }
         }
     }
     Fingerprint::of_bytes(&bytes)

@@ -3,8 +3,10 @@
 //! rope turns it otherwise in a longer sequence.
 use std::collections::BTreeMap;
 
-use crate::Sequence;
+use model::train::Soft;
+
 use crate::examples::Example;
+use crate::{Sequence, soft};
 
 /// Most that one example counts, however often it occurs.
 const CAP: f32 = 8.0;
@@ -19,20 +21,26 @@ pub(crate) fn all(examples: Vec<Example>, switch: Option<usize>) -> Vec<Example>
 fn duplicates(examples: Vec<Example>) -> Vec<Example> {
     let mut firsts = BTreeMap::<(Vec<u32>, Vec<Option<u32>>), usize>::new();
     let mut kept: Vec<Example> = Vec::new();
-    for example in examples {
+    let mut expected: Vec<Vec<(BTreeMap<usize, Soft>, u64)>> = Vec::new();
+    for mut example in examples {
         let key = (example.sequence.tokens.clone(), example.sequence.targets.clone());
+        let soft = (std::mem::take(&mut example.sequence.soft), example.calls);
         match firsts.get(&key) {
             Some(first) => {
                 kept[*first].calls += example.calls;
                 kept[*first].tokens += example.tokens;
+                expected[*first].push(soft);
             }
             None => {
                 firsts.insert(key, kept.len());
                 kept.push(example);
+                expected.push(vec![soft]);
             }
         }
     }
-    for example in &mut kept {
+    for (example, expected) in kept.iter_mut().zip(&expected) {
+        let expected: Vec<_> = expected.iter().map(|(soft, calls)| (soft, *calls)).collect();
+        example.sequence.soft = soft::mean(&expected, &example.sequence.targets);
         #[expect(clippy::cast_precision_loss, reason = "a count of equal calls")]
         let weight = (example.calls as f32).sqrt();
         example.sequence.weight = weight.min(CAP);
@@ -54,6 +62,7 @@ fn turns(mut examples: Vec<Example>, switch: usize) -> Vec<Example> {
             for (target, earlier) in example.sequence.targets.iter_mut().zip(&shorter.sequence.targets) {
                 *target = target.or(*earlier);
             }
+            example.sequence.soft.extend(shorter.sequence.soft);
             example.calls += shorter.calls;
             example.tokens += shorter.tokens;
             example.answers += shorter.answers;
@@ -77,6 +86,8 @@ fn begins(shorter: &Example, longer: &Example, switch: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::all;
     use crate::Sequence;
     use crate::examples::Example;
@@ -84,7 +95,7 @@ mod tests {
     /// `tokens` are read and predicted from `from` on.
     fn example(tokens: &[u32], from: usize) -> Example {
         let targets = (1..tokens.len()).map(|i| (i >= from).then_some(tokens[i])).collect();
-        let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), targets, weight: 1.0 };
+        let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), targets, weight: 1.0, soft: BTreeMap::new() };
         Example { sequence, conversation: "c".to_owned(), position: 0, calls: 1, tokens: 1, answers: 1 }
     }
 

@@ -77,6 +77,7 @@ impl Finetune {
             train_loss: outcome.train_loss,
             validation_loss: outcome.validation_loss,
             validation_right: outcome.validation_right,
+            soft_targets: examples.softened.known(),
             examples: plan.calls,
             left_out,
             seed: self.seed,

@@ -90,6 +90,8 @@ pub struct Finetune {
     pub init_adapter: Option<String>,
     /// Models whose answers are learnt from; empty for all.
     pub teacher: Vec<String>,
+    /// How much of what the teacher expected counts where the log has its log-probabilities; the rest is the logged token. 0 for none.
+    pub soft_weight: f64,
     /// Whether conversations that the log calls a failure are left out while enough others remain.
     pub prefer_success: bool,
 }
@@ -121,6 +123,7 @@ impl Default for Finetune {
             seed: 7,
             init_adapter: None,
             teacher: Vec::new(),
+            soft_weight: 0.5,
             prefer_success: true,
         }
     }
@@ -186,6 +189,9 @@ impl Finetune {
         }
         if self.sweep && self.validation_share == 0.0 {
             return refuse("sweep", "true".to_owned(), "a `validation_share` above 0, to choose by");
+        }
+        if !(0.0..=1.0).contains(&self.soft_weight) {
+            return refuse("soft_weight", self.soft_weight.to_string(), "a share from 0 to 1");
         }
         if !(0.0..1.0).contains(&self.warmup) {
             return refuse("warmup", self.warmup.to_string(), "a share from 0 up to 1");

@@ -4,6 +4,7 @@ mod handover;
 mod parity;
 mod peft;
 mod shared;
+mod soft;
 mod sweep;
 mod toy;
 mod training_loop;

@@ -27,6 +27,7 @@ fn batches(name: &str) -> Vec<Vec<Sequence>> {
         tokens: ids(&v["tokens"]).into_iter().flatten().collect(),
         targets: ids(&v["targets"]),
         weight: number(&v["weight"]) as f32,
+        soft: std::collections::BTreeMap::new(),
     };
     let batch = |v: &Value| v.as_array().expect("a list").iter().map(sequence).collect();
     json(name, "batches.json").as_array().expect("a list").iter().map(batch).collect()

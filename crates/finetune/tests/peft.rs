@@ -32,7 +32,7 @@ fn trained(base: &Path, config: &Config) -> TrainModel {
     let mut source = |step: u64| {
         let tokens: Vec<u32> = (0..40).map(|i| u32::try_from((step * 31 + i * i * 7) % 60 + 3).expect("small")).collect();
         let targets = tokens.iter().map(|token| Some((token * 3) % 60 + 3)).collect();
-        vec![Sequence { tokens, targets, weight: 1.0 }]
+        vec![Sequence { tokens, targets, weight: 1.0, soft: std::collections::BTreeMap::new() }]
     };
     let settings = Pretrain { learning_rate: 5e-3, weight_decay: 0.0, ..Pretrain::new(15) };
     pretrain(&model, &mut source, &[], &settings, &mut InMemory::default(), &Silent).expect("a healthy run");

@@ -88,5 +88,10 @@ impl Learner for Toy {
 pub fn walk(start: u32, length: usize) -> Sequence {
     let vocabulary = VOCABULARY as u32;
     let tokens: Vec<u32> = std::iter::successors(Some(start % vocabulary), |t| Some((t * 5 + 3) % vocabulary)).take(length + 1).collect();
-    Sequence { tokens: tokens[..length].to_vec(), targets: tokens[1..].iter().map(|t| Some(*t)).collect(), weight: 1.0 }
+    Sequence {
+        tokens: tokens[..length].to_vec(),
+        targets: tokens[1..].iter().map(|t| Some(*t)).collect(),
+        weight: 1.0,
+        soft: BTreeMap::new(),
+    }
 }

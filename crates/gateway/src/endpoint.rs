@@ -17,6 +17,9 @@ pub struct Endpoint {
     pub max_tokens: u64,
     /// How long to wait for one answer.
     pub timeout: Duration,
+    /// Likeliest tokens whose log-probabilities are asked for at each token of the answer; 0 for none. A server that refuses is asked
+    /// without.
+    pub top_logprobs: u8,
     /// How often a request is tried again after a transport error, 429 or 5xx.
     pub retries: u32,
 }
@@ -57,6 +60,10 @@ impl Endpoint {
             fields.insert("max_tokens".into(), self.max_tokens.into());
             fields.remove("stream");
             fields.remove("stream_options");
+            if self.top_logprobs > 0 {
+                fields.insert("logprobs".into(), true.into());
+                fields.insert("top_logprobs".into(), self.top_logprobs.into());
+            }
         }
         body
     }
@@ -80,6 +87,61 @@ impl Endpoint {
         }
     }
 
+    /// One prompt's answer, or why there is none.
+    fn one(&mut self, agent: &ureq::Agent, prompt: Prompt<'_>) -> Prediction {
+        let start = Instant::now();
+        let mut answer = self.ask(agent, prompt);
+        if self.top_logprobs > 0 && matches!(answer, Err(Error::Status { status: 400 | 422, .. })) {
+            let asked = std::mem::take(&mut self.top_logprobs);
+            answer = self.ask(agent, prompt);
+            if answer.is_err() {
+                self.top_logprobs = asked;
+            }
+        }
+        match answer {
+            Ok(response) => {
+                let response = Response(response);
+                let usage = response.usage();
+                Prediction {
+                    latency_ms: Some(start.elapsed().as_secs_f64() * 1e3),
+                    tokens: usage.prompt.zip(usage.completion),
+                    response: Some(response),
+                    ..Prediction::default()
+                }
+            }
+            Err(error) => Prediction { error: Some(error.to_string()), ..Prediction::default() },
+        }
+    }
+
+    /// Asks for each prompt in turn, and hands every answer on before it asks for the next.
+    ///
+    /// A single failure is that call's error; when the first five all fail the endpoint as a whole is given up.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn each(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        progress: &dyn Progress,
+        take: &mut dyn FnMut(usize, Prediction),
+    ) -> Result<(), PredictError> {
+        let agent = self.agent();
+        progress.begin("predict", prompts.len() as u64, "calls");
+        let mut answered = false;
+        for (place, prompt) in prompts.iter().enumerate() {
+            let prediction = self.one(&agent, *prompt);
+            progress.advance(1);
+            answered |= prediction.response.is_some();
+            if !answered && place + 1 >= prompts.len().min(5) {
+                progress.end();
+                return Err(PredictError { name: self.name(), cause: prediction.error.unwrap_or_default() });
+            }
+            take(place, prediction);
+        }
+        progress.end();
+        Ok(())
+    }
+
     fn send(&self, agent: &ureq::Agent, url: &str, body: &Value) -> Result<Value, Error> {
         let transport = |cause: ureq::Error| Error::Transport { url: url.into(), cause: cause.to_string() };
         let mut request = agent.post(url);
@@ -101,37 +163,10 @@ impl Predictor for Endpoint {
         format!("{} at {}", self.model, self.url)
     }
 
-    /// Asks for each prompt in turn. A single failure is that call's error; when the first five all
-    /// fail the endpoint as a whole is given up.
+    /// As [`Endpoint::each`].
     fn predict(&mut self, prompts: &[Prompt<'_>], progress: &dyn Progress) -> Result<Vec<Prediction>, PredictError> {
-        let agent = self.agent();
         let mut predictions = Vec::with_capacity(prompts.len());
-        progress.begin("predict", prompts.len() as u64, "calls");
-        for prompt in prompts {
-            let start = Instant::now();
-            let prediction = match self.ask(&agent, *prompt) {
-                Ok(response) => {
-                    let response = Response(response);
-                    let usage = response.usage();
-                    Prediction {
-                        latency_ms: Some(start.elapsed().as_secs_f64() * 1e3),
-                        tokens: usage.prompt.zip(usage.completion),
-                        response: Some(response),
-                        ..Prediction::default()
-                    }
-                }
-                Err(error) => Prediction { error: Some(error.to_string()), ..Prediction::default() },
-            };
-            predictions.push(prediction);
-            progress.advance(1);
-            let failed = predictions.iter().all(|p| p.response.is_none());
-            if failed && predictions.len() >= prompts.len().min(5) {
-                progress.end();
-                let cause = predictions.pop().and_then(|p| p.error).unwrap_or_default();
-                return Err(PredictError { name: self.name(), cause });
-            }
-        }
-        progress.end();
+        self.each(prompts, progress, &mut |_, prediction| predictions.push(prediction))?;
         Ok(predictions)
     }
 }

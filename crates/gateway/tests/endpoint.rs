@@ -41,7 +41,7 @@ fn server(statuses: &'static [u16]) -> String {
             assert!(asked.get("stream").is_none());
             let answer = json!({
                 "choices": [{"message": {"role": "assistant", "content": asked["messages"][0]["content"]}}],
-                "usage": {"prompt_tokens": 7, "completion_tokens": 2}
+                "usage": {"prompt_tokens": 7, "completion_tokens": 2}, "asked": asked["top_logprobs"]
             });
             let answer = answer.to_string();
             write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}", answer.len())
@@ -52,7 +52,15 @@ fn server(statuses: &'static [u16]) -> String {
 }
 
 fn endpoint(url: String) -> Endpoint {
-    Endpoint { url, model: "small".into(), key: Some("k".into()), max_tokens: 9, timeout: Duration::from_secs(5), retries: 1 }
+    Endpoint {
+        url,
+        model: "small".into(),
+        key: Some("k".into()),
+        max_tokens: 9,
+        top_logprobs: 0,
+        timeout: Duration::from_secs(5),
+        retries: 1,
+    }
 }
 
 #[test]
@@ -63,6 +71,20 @@ fn answers_come_in_order_and_a_passing_error_is_tried_again() {
     let texts: Vec<_> = got.iter().map(|p| p.response.as_ref().map(record::Response::text)).collect();
     assert_eq!(texts, [Some("one".to_owned()), Some("two".to_owned())]);
     assert_eq!(got[0].tokens, Some((7, 2)));
+}
+
+#[test]
+fn a_server_that_gives_no_log_probabilities_is_asked_without() {
+    let calls = [call("one"), call("two")];
+    let prompts: Vec<_> = calls.iter().map(Clean::prompt).collect();
+    // refused with them, answered without, and not asked for them again
+    let mut endpoint = Endpoint { top_logprobs: 5, ..endpoint(server(&[400, 200, 200])) };
+    let got = endpoint.predict(&prompts, &Silent).expect("the server answers");
+    let asked: Vec<_> = got.iter().map(|p| p.response.as_ref().map(|r| r.0["asked"].clone())).collect();
+    assert_eq!(asked, [Some(Value::Null), Some(Value::Null)]);
+    let mut endpoint = Endpoint { top_logprobs: 5, ..self::endpoint(server(&[200])) };
+    let got = endpoint.predict(&prompts[..1], &Silent).expect("the server answers");
+    assert_eq!(got[0].response.as_ref().map(|r| r.0["asked"].clone()), Some(json!(5)));
 }
 
 #[test]

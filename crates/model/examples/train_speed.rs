@@ -67,6 +67,7 @@ fn main() -> Result<(), Failure> {
         tokens: (0..length).map(|i| token(i + s * length)).collect(),
         targets: (0..length).map(|i| Some(token(i + 1 + s * length))).collect(),
         weight: 1.0,
+        soft: std::collections::BTreeMap::new(),
     };
     let batch: Vec<_> = (0..count).map(sequence).collect();
     let (loss, gradients) = model.loss_and_gradients(&batch)?;

@@ -2,6 +2,7 @@
 //!
 //! Knows no step and no store. Maps weight files read only and owns devices; prints nothing, asks no clock.
 pub mod answer;
+mod bytes;
 mod cache;
 mod chat;
 mod config;
@@ -20,6 +21,7 @@ mod tokenizer;
 pub mod train;
 mod weights;
 
+pub use bytes::TokenBytes;
 pub use candle_core::{DType, Device};
 pub use chat::{Chat, ChatFiles, Example};
 pub use config::{Activation, Config, Llama3Rope, LongRope, Look, Rope, RopeScaling};

@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::Error;
 use crate::error::read;
+use crate::{Error, TokenBytes};
 
 /// A Hugging Face tokenizer, without the truncation and padding that its file may ask for.
 #[derive(Clone)]
@@ -68,6 +68,15 @@ impl Tokenizer {
     /// When the decoder of the file fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.inner.decode(ids, false).map_err(|cause| Error::Tokenizer(cause.to_string()))
+    }
+
+    /// Bytes of every token. Made anew each time, from the whole vocabulary.
+    #[must_use]
+    pub fn token_bytes(&self) -> TokenBytes {
+        let added = self.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content)).collect();
+        let decoder = self.inner.get_decoder().and_then(|decoder| serde_json::to_string(decoder).ok());
+        let byte_level = decoder.is_some_and(|decoder| decoder.contains("ByteLevel"));
+        TokenBytes::new(&self.inner.get_vocab(true), &added, byte_level)
     }
 
     /// Id of a token by its exact text.

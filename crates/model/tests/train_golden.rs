@@ -29,6 +29,7 @@ fn first_batch(name: &str) -> Vec<Sequence> {
         tokens: ids(&v["tokens"]).into_iter().flatten().collect(),
         targets: ids(&v["targets"]),
         weight: number(&v["weight"]) as f32,
+        soft: std::collections::BTreeMap::new(),
     };
     json(name, "batches.json")[0].as_array().expect("a list").iter().map(sequence).collect()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use checks::{batch, difference, long, model, norm_of, one_by_one, same_bits};
-use model::train::{Sequence, TrainModel, Trainable};
+use model::train::{Sequence, Soft, TrainModel, Trainable};
 use model::{Config, Error, Weights};
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -37,12 +37,28 @@ fn slow(config: &Config, w: &Tensors, batch: &[Sequence]) -> candle_core::Result
         let logs = candle_nn::ops::log_softmax(&x.matmul(&head.t()?)?, D::Minus1)?;
         for (row, target) in sequence.targets.iter().enumerate() {
             if let Some(target) = target {
-                let log = logs.narrow(0, row, 1)?.narrow(1, *target as usize, 1)?.sum_all()?;
+                let logs = logs.narrow(0, row, 1)?;
+                let log = match sequence.soft.get(&row) {
+                    Some(soft) => slow_soft(&logs, soft)?,
+                    None => logs.narrow(1, *target as usize, 1)?.sum_all()?,
+                };
                 sum = (sum - (log * f64::from(sequence.weight))?)?;
             }
         }
     }
     Ok(sum)
+}
+
+/// What a teacher expected, by the logarithms of one row's probabilities.
+fn slow_soft(logs: &Tensor, soft: &Soft) -> candle_core::Result<Tensor> {
+    let width = logs.dim(1)?;
+    let (mut named, mut others) = (vec![0.0_f64; width], vec![1.0_f64; width]);
+    for (token, probability) in soft.tokens() {
+        (named[*token as usize], others[*token as usize]) = (f64::from(*probability), 0.0);
+    }
+    let row = |values| Tensor::from_vec(values, (1, width), &Device::Cpu);
+    let left = (logs.exp()? * row(others)?)?.sum_all()?.log()?;
+    (logs * row(named)?)?.sum_all()? + (left * soft.rest())?
 }
 
 fn slow_layer(config: &Config, w: &Tensors, prefix: &str, x: &Tensor) -> candle_core::Result<Tensor> {
@@ -196,7 +212,7 @@ fn what_cannot_be_trained_is_refused() {
     let missing = TrainModel::new(&config, half, Trainable::Full, 0).err();
     assert!(matches!(missing, Some(Error::MissingTensor { name }) if name == "model.norm.weight"));
     let model = TrainModel::new(&config, weights.clone(), Trainable::Full, 0).expect("a small model");
-    let bad = Sequence { tokens: vec![40], targets: vec![None], weight: 1.0 };
+    let bad = Sequence { tokens: vec![40], targets: vec![None], weight: 1.0, soft: BTreeMap::new() };
     assert!(model.loss(&[bad]).err().is_some_and(|e| e.to_string().contains("token 40 is beyond the vocabulary of 40")));
     let empty = model.loss_and_gradients(&[]).expect("nothing is no error");
     assert_eq!((empty.0.sum, empty.0.weight, empty.1.len()), (0.0, 0.0, model.parameters().len()));

@@ -28,6 +28,9 @@ pub struct Adapter {
     pub validation_loss: Option<f64>,
     /// Share of the validation answers that they write to the last token; none without a validation part.
     pub validation_right: Option<f64>,
+    /// Share of the answers' tokens that learnt what the teacher expected, and not the logged token alone; none where the log does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_targets: Option<f64>,
     /// Training examples used.
     pub examples: u64,
     /// Training examples left out (too long, over the budget), and why.

@@ -2,7 +2,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Message, Time, Tool, ToolCall};
+use crate::{Logprob, Message, Time, Tool, ToolCall};
 
 /// A logged call in the project's one record format (one JSON object a line, see `docs/formats`).
 ///
@@ -163,6 +163,13 @@ impl Response {
     #[must_use]
     pub fn finish_reason(&self) -> Option<&str> {
         self.0.pointer("/choices/0/finish_reason").and_then(Value::as_str)
+    }
+
+    /// The tokens of the first choice with their log-probabilities; none where the log has none, or has them in part.
+    #[must_use]
+    pub fn logprobs(&self) -> Option<Vec<Logprob>> {
+        let entries = self.0.pointer("/choices/0/logprobs/content")?.as_array()?;
+        entries.iter().map(Logprob::from_openai).collect::<Option<Vec<_>>>().filter(|tokens| !tokens.is_empty())
     }
 
     /// Tokens counted by the provider.

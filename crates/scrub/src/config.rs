@@ -24,7 +24,7 @@ pub struct Scrub {
 
 impl Step for Scrub {
     const NAME: &'static str = "scrub";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 impl Scrub {

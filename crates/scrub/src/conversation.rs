@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::copies::Copies;
 use crate::document::{Document, decode};
 use crate::keys::{Frame, Keys, Role, plain};
+use crate::logprobs::{self, Aside};
 use crate::residual::{Leak, Residual};
 use crate::surrogate::Vault;
 use crate::{Class, Error, Method, Scrubber};
@@ -67,8 +68,9 @@ impl Scrubber {
         let mut keep = BTreeSet::new();
         let mut texts = Vec::with_capacity(calls.len());
         let mut pass = Pass { scrubber: self, rewriting: None, found: BTreeSet::new(), seen: HashMap::new() };
-        let mut outlines = Vec::with_capacity(calls.len());
+        let mut outlines: Vec<(Call, Body, Vec<Aside>)> = Vec::with_capacity(calls.len());
         for mut call in calls {
+            let aside = logprobs::take(&mut call);
             choices(&call.request.0, false, &mut keep);
             let body = Body {
                 request: std::mem::take(&mut call.request),
@@ -79,16 +81,16 @@ impl Scrubber {
             let text = serde_json::to_string(&body).expect("JSON values always serialise");
             pass.document(&text, Frame::Protocol, 0);
             texts.push(text);
-            outlines.push((call, body));
+            outlines.push((call, body, aside));
         }
         let found = pass.found;
         let taken = found.iter().flat_map(|(_, value)| std::iter::once(value.clone()).chain(value.split_whitespace().map(str::to_owned)));
         let vault = Vault::new(&self.scrub, &first, taken.collect());
         let residual = Residual::new(&found, &keep);
-        let copies = Copies::new(&found, keep);
+        let copies = Copies::new(&found, keep.clone());
         let mut pass = Pass { scrubber: self, rewriting: Some((&copies, vault)), found: BTreeSet::new(), seen: HashMap::new() };
         let mut scrubbed = Scrubbed::default();
-        for ((mut call, body), text) in outlines.into_iter().zip(texts) {
+        for ((mut call, body, aside), text) in outlines.into_iter().zip(texts) {
             let outcome = pass.document(&text, Frame::Protocol, 0);
             let leaks = residual.leaks(outcome.new.as_ref().unwrap_or(&text), &call.source_id, &self.keys);
             if !leaks.is_empty() {
@@ -99,6 +101,7 @@ impl Scrubber {
                 *scrubbed.counts.entry(*what).or_default() += count;
             }
             restore(&mut call, body, outcome.new.as_deref())?;
+            logprobs::restore(&mut call, aside, self, &found, &keep);
             call.client_id = call.client_id.map(|origin| self.origin(&origin));
             scrubbed.calls.push(Clean::vouch(call));
         }

@@ -17,6 +17,7 @@ mod document;
 mod error;
 mod find;
 mod keys;
+mod logprobs;
 mod names;
 mod residual;
 mod scrubber;

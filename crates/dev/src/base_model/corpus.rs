@@ -87,7 +87,7 @@ pub fn sequence(tokenizer: &Tokenizer, document: &Document, whole: bool) -> Resu
     let (tokens, answer) = encode(tokenizer, document)?;
     let target = |at: usize| (at < tokens.len() && (whole || answer[at])).then(|| tokens[at]);
     let targets = (1..=tokens.len()).map(target).collect();
-    Ok(Sequence { targets, tokens, weight: 1.0 })
+    Ok(Sequence { targets, tokens, weight: 1.0, soft: std::collections::BTreeMap::new() })
 }
 
 /// Token ids of a document, and which of them are answers.

@@ -155,7 +155,7 @@ impl Finetune {
         let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
         let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
-        let examples = Examples { train, validation, left_out, dropped, fingerprint: whole.fingerprint.clone() };
+        let examples = Examples { train, validation, left_out, dropped, ..whole };
         let plan = alone.plan(&examples, config, None)?;
         let prompt_tokens = examples.dropped.as_ref().map(|dropped| dropped.prompt_tokens);
         let given = Given {

@@ -13,7 +13,7 @@ use super::{HANDOVER, Manifest, SCHEMA, TRAIN, targets};
 use crate::export::{self, PREFIX, folder};
 use crate::optimizer::flat;
 use crate::trainer::loss;
-use crate::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Examples, Files, Learner, Origin, Row};
+use crate::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Examples, Files, Learner, Origin, Row, Sequence};
 
 /// What transformers' trainers note of a run, in the folder of each checkpoint.
 pub const TRAINER_STATE: &str = "trainer_state.json";
@@ -124,7 +124,9 @@ impl Manifest {
         examples: &Examples,
         progress: &Progressed,
     ) -> Result<Adapter, Error> {
-        let take = |examples: &[crate::Example], count: usize| examples.iter().take(count).map(|e| e.sequence.clone()).collect::<Vec<_>>();
+        // other trainers learn the logged answers alone
+        let hard = |example: &crate::Example| Sequence { soft: BTreeMap::new(), ..example.sequence.clone() };
+        let take = |examples: &[crate::Example], count: usize| examples.iter().take(count).map(hard).collect::<Vec<_>>();
         let measure = |sequences| loss(learner, sequences, self.settings.micro_tokens);
         let trained = measure(take(&examples.train, self.settings.batch_size))?;
         let validated = measure(take(&examples.validation, VALIDATED))?;
@@ -145,6 +147,7 @@ impl Manifest {
             train_loss: mean,
             validation_loss: known.then(|| validated.sum / validated.weight),
             validation_right: known.then(|| validated.right / validated.answers),
+            soft_targets: None,
             examples: self.train as u64,
             left_out: self.left_out.clone(),
             seed: self.settings.seed,

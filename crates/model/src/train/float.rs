@@ -134,6 +134,23 @@ pub(crate) fn exponentiate<F: Float>(row: &mut [F], shift: F) -> F {
     fold(lanes)
 }
 
+/// Sum of a row; the order of additions is fixed.
+#[inline(always)]
+pub(crate) fn sum<F: Float>(row: &[F]) -> F {
+    let mut lanes = [F::ZERO; LANES];
+    let blocks = row.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for i in 0..LANES {
+            lanes[i] += block[i];
+        }
+    }
+    for (i, x) in rest.iter().enumerate() {
+        lanes[i] += *x;
+    }
+    fold(lanes)
+}
+
 #[inline(always)]
 fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
     let mut width = LANES;
@@ -149,7 +166,7 @@ fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
 
 #[cfg(test)]
 mod tests {
-    use super::{Float, dot, exponentiate, greatest};
+    use super::{Float, dot, exponentiate, greatest, sum};
 
     #[test]
     fn exponential_is_within_two_ulp() {
@@ -167,6 +184,7 @@ mod tests {
             let a: Vec<f64> = (0..n).map(|i| ((i * 37) % 23) as f64 - 11.0).collect();
             let right: f64 = a.iter().map(|x| x * x).sum();
             assert_eq!(dot(&a, &a), right);
+            assert_eq!(sum(&a), a.iter().sum::<f64>());
             assert_eq!(greatest(&a), a.iter().copied().fold(f64::MIN, f64::max));
             let mut e = a.clone();
             let sum = exponentiate(&mut e, 2.0);

@@ -77,8 +77,8 @@ pub(super) fn cross_entropy<F: Float>(
 }
 
 vectorised! {
-    /// Σ weight · nll of rows of logits, which become their gradients: weight · (softmax - one at the target); and of each row
-    /// whether its target has the highest logit.
+    /// Σ weight · nll of rows of logits, which become their gradients: weight · (softmax - one at the target, or what is said there
+    /// of a soft target); and of each row whether its target has the highest logit.
     fn slopes(logits: &mut [F], scored: &[Scored], back: bool) -> (f64, Vec<bool>) {
         let vocabulary = logits.len() / scored.len();
         let (mut sum, mut hits) = (0.0, Vec::with_capacity(scored.len()));
@@ -86,6 +86,11 @@ vectorised! {
             let target = scored.target as usize;
             let (top, right) = (greatest(row), row[target]);
             hits.push(right >= top);
+            if let Some(soft) = &scored.soft {
+                let weight = f64::from(scored.weight);
+                sum += weight * soft.slopes(row, top, weight, back);
+                continue;
+            }
             let total = exponentiate(row, top);
             sum += f64::from(scored.weight) * (total.to_f64().ln() + (top - right).to_f64());
             if back {
@@ -102,6 +107,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::{Head, HeadGradient, Panels, Scored, cross_entropy};
+    use crate::train::Soft;
     use crate::train::differences::{agree, wave};
 
     #[test]
@@ -115,7 +121,12 @@ mod tests {
         let (hidden, vocabulary, count) = (2, 7, 130);
         let (rows, matrix) = (wave(count * hidden, 1), wave(vocabulary * hidden, 2));
         let scored: Vec<_> = (0..count)
-            .map(|row| Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32, first: row % 5 == 0 })
+            .map(|row| {
+                // every third row knows two tokens of seven, and leaves an eighth to the others
+                let other = (row * 5 + 1) % vocabulary;
+                let soft = (row % 3 == 0).then(|| Soft::new([(row as u32 % 7, 0.5), (other as u32, 0.375)]).expect("good probabilities"));
+                Scored { row, target: (row * 3 % vocabulary) as u32, weight: 0.5 * (row % 4) as f32, first: row % 5 == 0, soft }
+            })
             .collect();
         let none = Panels::default();
         let loss = |rows: &[f64], matrix: &[f64]| {
@@ -133,7 +144,9 @@ mod tests {
         agree(&rows, &drows, &[1.0], |rows| vec![loss(rows, &matrix)]);
         agree(&matrix, &dmatrix, &[1.0], |matrix| vec![loss(&rows, matrix)]);
         let even = vec![0.0; rows.len()];
-        let weight: f64 = scored.iter().map(|s| f64::from(s.weight)).sum();
-        assert!((loss(&even, &matrix) - weight * (vocabulary as f64).ln()).abs() < 1e-10);
+        // where all logits are equal, what is left to n tokens together costs ln n less
+        let cheaper = |s: &Scored| s.soft.as_ref().map_or(0.0, |soft| soft.rest() * ((vocabulary - soft.tokens().len()) as f64).ln());
+        let right: f64 = scored.iter().map(|s| f64::from(s.weight) * ((vocabulary as f64).ln() - cheaper(s))).sum();
+        assert!((loss(&even, &matrix) - right).abs() < 1e-10);
     }
 }

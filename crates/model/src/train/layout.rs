@@ -2,11 +2,11 @@
 //! computed side by side. Within a pack, what a sequence begins with that the one before it began with too has its rows once:
 //! the pack is a tree. Depends on the batch alone, never on the number of threads.
 use super::attention::{Segment, Span};
-use super::{Loss, Sequence};
+use super::{Loss, Sequence, Soft};
 use crate::Error;
 
 /// A row that must predict a token.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scored {
     /// Row of the pack.
     pub row: usize,
@@ -16,6 +16,8 @@ pub(super) struct Scored {
     pub weight: f32,
     /// Whether an answer begins with it.
     pub first: bool,
+    /// What a teacher expected in its place.
+    pub soft: Option<Soft>,
 }
 
 /// The loss of scored rows of which `sum` is Σ weight · nll and `hits` says which targets had the highest logit.
@@ -64,7 +66,7 @@ impl Pack {
         let first = |i: usize| i == 0 || sequence.targets[i - 1].is_none();
         let rows = self.path.iter().flat_map(|span| span.start..span.start + span.len);
         let scored = |(i, (row, target)): (usize, (usize, &Option<u32>))| {
-            Some(Scored { row, target: (*target)?, weight: sequence.weight, first: first(i) })
+            Some(Scored { row, target: (*target)?, weight: sequence.weight, first: first(i), soft: sequence.soft.get(&i).cloned() })
         };
         self.scored.extend(rows.zip(&sequence.targets).enumerate().filter_map(scored));
     }
@@ -139,13 +141,17 @@ fn spread(new: &[usize], shards: usize) -> Vec<usize> {
 pub(super) fn check(batch: &[Sequence], vocabulary: usize) -> Result<(), Error> {
     for (i, sequence) in batch.iter().enumerate() {
         let (tokens, targets) = (sequence.tokens.len(), sequence.targets.len());
-        let unknown = sequence.tokens.iter().chain(sequence.targets.iter().flatten()).find(|id| **id as usize >= vocabulary);
+        let soft = sequence.soft.values().flat_map(Soft::tokens).map(|(token, _)| token);
+        let unknown = sequence.tokens.iter().chain(sequence.targets.iter().flatten()).chain(soft).find(|id| **id as usize >= vocabulary);
+        let aimless = sequence.soft.keys().find(|row| sequence.targets.get(**row).copied().flatten().is_none());
         let cause = if tokens == 0 {
             "it is empty".to_owned()
         } else if tokens != targets {
             format!("its {tokens} tokens have {targets} targets")
         } else if let Some(id) = unknown {
             format!("token {id} is beyond the vocabulary of {vocabulary}")
+        } else if let Some(row) = aimless {
+            format!("row {row} has a soft target and no target")
         } else if !sequence.weight.is_finite() {
             format!("its weight is {}", sequence.weight)
         } else {
@@ -158,10 +164,17 @@ pub(super) fn check(batch: &[Sequence], vocabulary: usize) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Limits, Pack, Sequence, check, loss, plan};
+    use std::collections::BTreeMap;
+
+    use super::{Limits, Pack, Sequence, Soft, check, loss, plan};
 
     fn sequence(len: usize) -> Sequence {
-        Sequence { tokens: vec![1; len], targets: (0..len).map(|i| (i % 2 == 1).then_some(2)).collect(), weight: 0.5 }
+        Sequence {
+            tokens: vec![1; len],
+            targets: (0..len).map(|i| (i % 2 == 1).then_some(2)).collect(),
+            weight: 0.5,
+            soft: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -182,8 +195,12 @@ mod tests {
 
     #[test]
     fn a_common_beginning_has_its_rows_once_and_each_sequence_finds_its_path() {
-        let sequence =
-            |tokens: &[u32]| Sequence { tokens: tokens.to_vec(), targets: tokens.iter().copied().map(Some).collect(), weight: 1.0 };
+        let sequence = |tokens: &[u32]| Sequence {
+            tokens: tokens.to_vec(),
+            targets: tokens.iter().copied().map(Some).collect(),
+            weight: 1.0,
+            soft: BTreeMap::new(),
+        };
         let batch: Vec<_> =
             [&[1, 2][..], &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], &[1, 2, 3, 6], &[1, 2, 3, 6, 7], &[1, 8], &[9]].map(sequence).into();
         let plan = plan(&batch, Limits { shards: 1, rows: 1024, share: true });
@@ -206,6 +223,7 @@ mod tests {
             tokens: (0..shared).chain([1000 + first; 40]).collect(),
             targets: vec![Some(1); shared as usize + 40],
             weight: 1.0,
+            soft: BTreeMap::new(),
         };
         let rows = |shared: u32| -> (usize, usize) {
             let batch: Vec<_> = (0..16).map(|i| sequence(i, shared)).collect();
@@ -221,7 +239,7 @@ mod tests {
         let targets = |marks: &str| marks.chars().map(|mark| (mark == 'x').then_some(2)).collect::<Vec<_>>();
         let mut pack = Pack::default();
         for (marks, weight) in [("xx..xxx", 1.0), ("x.x", 2.0)] {
-            pack.push(&Sequence { tokens: vec![1; marks.len()], targets: targets(marks), weight }, 0);
+            pack.push(&Sequence { tokens: vec![1; marks.len()], targets: targets(marks), weight, soft: BTreeMap::new() }, 0);
         }
         let loss = loss(&pack.scored, 3.0, &[true, true, true, false, true, true, false]);
         assert_eq!((loss.sum, loss.weight, loss.answers, loss.right), (3.0, 9.0, 6.0, 3.0));
@@ -232,7 +250,11 @@ mod tests {
         let text = |s: Sequence| check(&[sequence(3), s], 3).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!(text(sequence(4)), "");
         assert!(text(sequence(0)).contains("`sequence 1` is no usable training sequence: it is empty"));
-        assert!(text(Sequence { tokens: vec![3], targets: vec![None], weight: 1.0 }).contains("token 3 is beyond"));
-        assert!(text(Sequence { tokens: vec![1], targets: vec![], weight: 1.0 }).contains("1 tokens have 0 targets"));
+        assert!(text(Sequence { tokens: vec![3], targets: vec![None], ..sequence(1) }).contains("token 3 is beyond"));
+        let soft = |row, token| BTreeMap::from([(row, Soft::new([(token, 0.5)]).expect("a good probability"))]);
+        assert_eq!(text(Sequence { soft: soft(1, 2), ..sequence(4) }), "");
+        assert!(text(Sequence { soft: soft(1, 3), ..sequence(4) }).contains("token 3 is beyond"));
+        assert!(text(Sequence { soft: soft(2, 2), ..sequence(4) }).contains("row 2 has a soft target and no target"));
+        assert!(text(Sequence { tokens: vec![1], targets: vec![], ..sequence(1) }).contains("1 tokens have 0 targets"));
     }
 }

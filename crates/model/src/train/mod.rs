@@ -19,6 +19,7 @@ mod memory;
 mod panels;
 mod parameters;
 mod pass;
+mod soft;
 mod start;
 mod tensors;
 pub(crate) mod tiles;
@@ -36,6 +37,7 @@ use float::Float;
 pub use memory::Memory;
 use parameters::{Decoder, Entry, Widths, adapter_entries, base_entries};
 use pass::{Pass, Rooms};
+pub use soft::Soft;
 pub use work::{Peak, Work};
 
 /// What of a model is trained.
@@ -62,6 +64,8 @@ pub struct Sequence {
     pub targets: Vec<Option<u32>>,
     /// How much each of its losses counts.
     pub weight: f32,
+    /// By row: what a teacher expected there, in place of the row's target in the loss. Whether an answer is right, the target says.
+    pub soft: BTreeMap<usize, Soft>,
 }
 
 impl Sequence {
@@ -75,7 +79,7 @@ impl Sequence {
 /// A loss that batches can add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// Σ weight · negative log likelihood, in nats.
+    /// Σ weight · negative log likelihood, of soft targets cross-entropy, in nats.
     pub sum: f64,
     /// Σ weight over the rows with a loss; `sum / weight` is the mean.
     pub weight: f64,

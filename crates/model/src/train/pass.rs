@@ -255,6 +255,8 @@ fn add_up<F: Float>(gradients: Vec<Decoder<F>>) -> Option<Decoder<F>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use candle_core::{DType, Device};
 
     use super::super::{Engine, Sequence, TrainModel};
@@ -273,7 +275,8 @@ mod tests {
             "num_attention_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}"#;
         let config = Config::from_json(text.replace("FAMILY", family).as_bytes(), "test").expect("a good configuration");
         let model = TrainModel::random(&config, 1, DType::F32, &Device::Cpu).expect("a small model");
-        let sequence = |len: u32| Sequence { tokens: (0..len).collect(), targets: (1..=len).map(Some).collect(), weight: 1.0 };
+        let sequence =
+            |len: u32| Sequence { tokens: (0..len).collect(), targets: (1..=len).map(Some).collect(), weight: 1.0, soft: BTreeMap::new() };
         let batch = [sequence(20), sequence(9), sequence(29)];
         let Engine::F32(frozen, rooms) = &model.engine else { panic!("the model is f32") };
         let decoder = model.present(frozen).expect("the present values");

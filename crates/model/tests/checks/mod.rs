@@ -1,6 +1,8 @@
 //! Batches, small models, and what every configuration's gradients are checked for. Knows no configuration.
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor};
-use model::train::{Gradients, Sequence, TrainModel, Trainable};
+use model::train::{Gradients, Sequence, Soft, TrainModel, Trainable};
 use model::{Config, Weights};
 
 /// Sequences below and beyond a block of attention, with and without losses, of different weights.
@@ -9,14 +11,30 @@ pub fn batch() -> Vec<Sequence> {
         tokens: (0..len).map(|i| ((i * i + 3 * i + seed) % 40) as u32).collect(),
         targets: (0..len).map(|i| (i % 3 != seed % 3).then_some(((i * 7 + seed) % 40) as u32)).collect(),
         weight,
+        soft: BTreeMap::new(),
     };
-    vec![sequence(5, 1, 1.0), sequence(130, 2, 0.25), sequence(1, 3, 2.0), sequence(70, 4, 1.0), sequence(3, 6, 0.0)]
+    let mut batch = vec![sequence(5, 1, 1.0), sequence(130, 2, 0.25), sequence(1, 3, 2.0), sequence(70, 4, 1.0), sequence(3, 6, 0.0)];
+    for sequence in &mut batch[1..4] {
+        sequence.soft = soft(&sequence.targets);
+    }
+    batch
+}
+
+/// What a teacher expected at every second row with a target: the target, two other tokens, and a rest.
+fn soft(targets: &[Option<u32>]) -> BTreeMap<usize, Soft> {
+    let rows = targets.iter().enumerate().filter_map(|(row, target)| Some((row, (*target)?))).filter(|(row, _)| row % 2 == 0);
+    let expected = |(row, target): (usize, u32)| {
+        let tokens = [(target, 0.5), ((target + 1 + row as u32 % 5) % 40, 0.25), ((target + 17) % 40, 0.125)];
+        (row, Soft::new(tokens).expect("good probabilities"))
+    };
+    rows.map(expected).collect()
 }
 
 /// One sequence, whose rows are taken in chunks side by side.
 pub fn long() -> Vec<Sequence> {
     let tokens: Vec<u32> = (0..300).map(|i| ((i * i + 3 * i) % 40) as u32).collect();
-    vec![Sequence { targets: tokens.iter().map(|token| (token % 3 != 0).then_some(token * 7 % 40)).collect(), tokens, weight: 0.5 }]
+    let targets: Vec<_> = tokens.iter().map(|token| (token % 3 != 0).then_some(token * 7 % 40)).collect();
+    vec![Sequence { soft: soft(&targets), targets, tokens, weight: 0.5 }]
 }
 
 /// Calls of three conversations that begin alike: two branch off within a block of attention, one behind it and again within
@@ -38,7 +56,10 @@ pub fn tree() -> Vec<Sequence> {
         let tokens = tokens(parts);
         // every fourth token of the beginning and all of the end carry loss
         let target = |i: usize| (i.is_multiple_of(4) || i + 9 > tokens.len()).then_some(((i * 7 + tokens.len()) % 40) as u32);
-        Sequence { targets: (0..tokens.len()).map(target).collect(), tokens, weight: *weight }
+        let targets: Vec<_> = (0..tokens.len()).map(target).collect();
+        // calls that share a row expect different things there, or nothing
+        let soft = if tokens.len() % 20 == 0 { BTreeMap::new() } else { soft(&targets) };
+        Sequence { soft, targets, tokens, weight: *weight }
     };
     let mut calls: Vec<Sequence> = calls.iter().map(sequence).collect();
     calls.sort_by(|one, other| one.tokens.cmp(&other.tokens));

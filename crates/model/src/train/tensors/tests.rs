@@ -1,8 +1,10 @@
 //! The engine of tensor operations against the one on slices: the same loss and gradients, whatever the limits.
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{LIMITS, Limits};
-use crate::train::{Engine, Gradients, Loss, Sequence, TrainModel, Trainable};
+use crate::train::{Engine, Gradients, Loss, Sequence, Soft, TrainModel, Trainable};
 use crate::{Config, Error, Weights};
 
 const TIED: &str = r#", "tie_word_embeddings": true"#;
@@ -52,9 +54,18 @@ fn batch() -> Vec<Sequence> {
         tokens: (0..len).map(|i| ((i * i + 3 * i + seed) % 40) as u32).collect(),
         targets: (0..len).map(|i| (i % 3 != seed % 3).then_some(((i * 7 + seed) % 40) as u32)).collect(),
         weight,
+        soft: BTreeMap::new(),
     };
     let silent = Sequence { targets: vec![None; 9], ..sequence(9, 5, 1.0) };
-    vec![sequence(5, 1, 1.0), sequence(97, 2, 0.25), silent, sequence(1, 3, 2.0), sequence(40, 4, 1.0), sequence(40, 7, 0.5)]
+    let mut batch =
+        vec![sequence(5, 1, 1.0), sequence(97, 2, 0.25), silent, sequence(1, 3, 2.0), sequence(40, 4, 1.0), sequence(40, 7, 0.5)];
+    for sequence in &mut batch[1..5] {
+        // a teacher at every second row with a target: two tokens, and a rest
+        let rows = sequence.targets.iter().enumerate().filter_map(|(row, target)| Some((row, (*target)?)));
+        let expected = |target: u32| Soft::new([(target, 0.5), ((target + 11) % 40, 0.25)]).expect("good probabilities");
+        sequence.soft = rows.filter(|(row, _)| row % 2 == 0).map(|(row, target)| (row, expected(target))).collect();
+    }
+    batch
 }
 
 fn wave(shape: &[usize], seed: usize, dtype: DType) -> Result<Tensor> {
@@ -148,13 +159,13 @@ fn limits_of_memory_change_nothing() {
 #[test]
 fn nothing_to_learn_is_no_error() {
     let model = model(&config(TIED), LORA, DType::F32, &Device::Cpu, false).expect("a small model");
-    let silent = Sequence { tokens: vec![1, 2], targets: vec![None, None], weight: 1.0 };
+    let silent = Sequence { tokens: vec![1, 2], targets: vec![None, None], weight: 1.0, soft: BTreeMap::new() };
     for batch in [vec![], vec![silent]] {
         let (loss, gradients) = model.loss_and_gradients(&batch).expect("an empty batch");
         assert_eq!((loss, gradients.len()), (Loss::default(), model.parameters().len()));
         assert!(gradients.iter().all(|(name, g)| g.shape() == model.parameters()[name].shape() && norm(g) == 0.0));
     }
-    let bad = Sequence { tokens: vec![40], targets: vec![None], weight: 1.0 };
+    let bad = Sequence { tokens: vec![40], targets: vec![None], weight: 1.0, soft: BTreeMap::new() };
     assert!(model.loss(&[bad]).is_err_and(|e| e.to_string().contains("token 40 is beyond the vocabulary of 40")));
 }
 
