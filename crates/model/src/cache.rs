@@ -216,12 +216,12 @@ fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, querie
     }
 }
 
-/// `sums += x · lanes`.
+/// `sums += x · lanes`, rounded once.
 #[inline(always)]
 fn add(sums: &mut Lanes, x: f32, lanes: &Lanes) {
     for (sums, lanes) in sums.iter_mut().zip(lanes) {
         for (sum, lane) in sums.iter_mut().zip(lanes) {
-            *sum += x * lane;
+            *sum = x.mul_add(*lane, *sum);
         }
     }
 }

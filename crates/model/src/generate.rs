@@ -1,7 +1,7 @@
 //! Greedy answers to a batch of prompts: shared prefixes read once, sequences decoded together. Knows token ids, no text.
 //!
-//! The batch is cut into shards by its content alone; each shard is computed by one thread, so the result has the same bits at any
-//! number of threads.
+//! The batch is cut into shards, each computed by one thread. An answer does not depend on what is beside it, so the result has the
+//! same bits at any number of threads.
 use rayon::prelude::*;
 use record::{Progress, Silent};
 
@@ -14,8 +14,8 @@ use crate::{Decoder, Error};
 
 /// Rows that go through the layers at once while prompts are read: enough for the products to be efficient, few enough for the cache.
 const ROWS: usize = 192;
-/// Shards that a batch is cut into at least, if it has as many prompts: work for many cores.
-const SHARDS: usize = 16;
+/// Shards that a batch is cut into at least for each thread, if it has as many prompts: one may take longer than another.
+const SHARDS: usize = 2;
 /// Most bytes of keys and values that a shard may take.
 const SHARD_BYTES: usize = 512 << 20;
 
@@ -111,7 +111,7 @@ impl Decoder {
 
     /// Cuts sorted prompts into shards of neighbours.
     fn shards<'a, 'b>(&self, prompts: &'b [(&'a [u32], u64)], limits: Limits<'_>) -> Vec<&'b [(&'a [u32], u64)]> {
-        let most = prompts.len().div_ceil(SHARDS).clamp(1, limits.batch.max(1));
+        let most = prompts.len().div_ceil(SHARDS * rayon::current_num_threads()).clamp(1, limits.batch.max(1));
         let slots = SHARD_BYTES / Cache::bytes_per_slot(self.config()).max(1);
         let mut shards = Vec::new();
         let (mut start, mut used) = (0, 0);

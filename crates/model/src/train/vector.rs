@@ -9,13 +9,13 @@ pub(crate) trait Kernel<A> {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
 fn avx512<A, K: Kernel<A>>(arguments: A) -> K::Output {
     K::run(arguments)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 fn avx2<A, K: Kernel<A>>(arguments: A) -> K::Output {
     K::run(arguments)
 }
@@ -44,18 +44,20 @@ enum Width {
 fn width() -> Width {
     #[cfg(target_arch = "x86_64")]
     {
-        let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        let fused = is_x86_feature_detected!("fma");
+        let wide = fused && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
         if wide && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw") {
             return Width::Avx512;
         }
-        if is_x86_feature_detected!("avx2") {
+        if fused && is_x86_feature_detected!("avx2") {
             return Width::Avx2;
         }
     }
     Width::Baseline
 }
 
-/// Runs a kernel. The bits of the result do not depend on the width: no operation is fused, no sum reordered.
+/// Runs a kernel. The bits of the result do not depend on the width: no operation is fused but where the kernel says so, no sum
+/// reordered.
 #[inline]
 pub(crate) fn dispatch<A, K: Kernel<A>>(arguments: A) -> K::Output {
     match width() {
@@ -65,7 +67,7 @@ pub(crate) fn dispatch<A, K: Kernel<A>>(arguments: A) -> K::Output {
         Width::Avx512 => unsafe { avx512::<A, K>(arguments) },
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "a call into code for an instruction set")]
-        // SAFETY: the machine was just asked for the feature of the function
+        // SAFETY: the machine was just asked for both features of the function
         Width::Avx2 => unsafe { avx2::<A, K>(arguments) },
         Width::Baseline => K::run(arguments),
     }
