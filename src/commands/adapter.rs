@@ -97,7 +97,7 @@ pub fn in_force(context: &Context, store: &Store, run: &str, tasks: &[Task]) -> 
 /// What the train split of a task teaches now, by the settings of the export.
 fn learnt(context: &Context, store: &Store, task: &Task, base: &Base, settings: &Finetune) -> anyhow::Result<Examples> {
     let parts = parts::of_task(context, store, &task.task)?;
-    Ok(settings.examples(&parts.train, &base.chat()?, &base.config()?)?)
+    Ok(settings.examples(&parts.train, &*parts::withheld(settings, &parts), &base.chat()?, &base.config()?)?)
 }
 
 /// Our manifest, from the folder or the one around it.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, SinkError, Sweep, Trial};
 use model::Weights;
 use model::train::{Memory, TrainModel};
-use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task};
+use record::{Adapter, Candidate, Fingerprint, Parts, Step as _, Task, TooLong, Unseen};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
@@ -14,6 +14,7 @@ use crate::cli::FinetuneArgs;
 use crate::commands::handover;
 use crate::context::Context;
 use crate::error::hinted;
+use crate::left_out::LeftOut;
 use crate::models::Base;
 use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
@@ -76,6 +77,7 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
             let name = format!("`{}` on `{}`", task.name, base.name);
             if let Some(one) = train(context, store, task, &base).with_context(|| format!("cannot train {name}"))? {
                 context.ui.status(&format!("finetune  {name}: {}", told(&one)));
+                LeftOut::of(&one.adapter).words().iter().for_each(|words| context.ui.status(&format!("          {words}")));
                 trained.push(one);
             }
         }
@@ -170,7 +172,7 @@ pub fn examples(
     task: &Task,
     base: &Base,
 ) -> anyhow::Result<Option<Examples>> {
-    match settings.examples(&parts.train, &base.chat()?, &base.config()?) {
+    match settings.examples(&parts.train, &*parts::withheld(settings, parts), &base.chat()?, &base.config()?) {
         Ok(examples) => Ok(Some(examples)),
         Err(error @ finetune::Error::NoExamples { .. }) => {
             context.ui.status(&format!("{step:<9} `{}` on `{}`: skipped, {error}", task.name, base.name));
@@ -242,6 +244,11 @@ struct Preview {
     tokens: usize,
     validation: usize,
     left_out: Vec<(String, u64)>,
+    /// The tail of those that were too long.
+    too_long: Option<TooLong>,
+    over_budget: Unseen,
+    /// Examples that nearly repeat a held-out prompt, where most do.
+    repeats: u64,
     steps: u64,
     /// At the speed of the steps that were measured.
     seconds: f64,
@@ -291,6 +298,9 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
     while seconds(&measured) < MEASURED.1 {
         measured = measure(2 * measured.len() as u64)?;
     }
+    for words in LeftOut::planned(&examples, &plan).words() {
+        context.ui.status(&format!("finetune  `{}` on `{}`: {words}", task.name, base.name));
+    }
     let rate = measured.iter().map(|step| step.flops).sum::<f64>() / seconds(&measured);
     Ok(Some(Preview {
         task: task.name.clone(),
@@ -300,6 +310,9 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
         tokens: examples.train.iter().map(|example| example.sequence.tokens.len()).sum(),
         validation: examples.validation.len(),
         left_out: examples.left_out,
+        too_long: examples.too_long,
+        over_budget: plan.over_budget,
+        repeats: examples.repeats,
         steps: plan.steps,
         seconds: demand.flops / rate,
         memory_bytes: demand.memory.map(|Memory { least, most }| before + most.min(limit).max(least)),

@@ -83,7 +83,8 @@ fn make(context: &Context, store: &Store, task: &Task, base: &Base, trainer: Tra
     let place = place.map_or_else(|| base.name.clone(), |place| place.to_string_lossy().into_owned());
     let origin = base.weights()?.fingerprint()?;
     let subject = Subject { task: &task.task, name: &task.name, model: &base.name, place: &place, base: &origin };
-    let mut files = settings.hand_over(trainer.into(), subject, &parts.train, &base.chat()?, &base.config()?)?;
+    let mut files =
+        settings.hand_over(trainer.into(), subject, &parts.train, &*parts::withheld(&settings, &parts), &base.chat()?, &base.config()?)?;
     let manifest = Manifest::parse(&files[HANDOVER])?;
     // the built-in model lies nowhere, so it goes along
     for (name, bytes) in base.built_in().unwrap_or_default() {

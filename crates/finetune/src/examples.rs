@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use model::{Chat, Config};
 use rayon::prelude::*;
-use record::{Call, Clean, Fingerprint, Part, Train};
+use record::{Call, Clean, Fingerprint, Part, TooLong, Train, Withheld};
 
 use crate::spread::{hash, spread};
 use crate::{Error, Finetune, Sequence, merge};
@@ -37,6 +37,10 @@ pub struct Examples {
     pub validation: Vec<Example>,
     /// Calls left out by reason, in the order of the reasons.
     pub left_out: Vec<(String, u64)>,
+    /// The tail of those that were too long.
+    pub too_long: Option<TooLong>,
+    /// Calls learnt from though they nearly repeat a withheld prompt; 0 where such were left out.
+    pub repeats: u64,
     /// Identity of all of the above.
     pub fingerprint: Fingerprint,
 }
@@ -49,8 +53,12 @@ mod reason {
     pub const TEMPLATE: &str = "refused by the chat template";
     pub const PROMPT: &str = "with a prompt over max_prompt_tokens";
     pub const CONTEXT: &str = "longer than the model's context";
+    pub const NEAR: &str = "with a prompt nearly the same as one held out or calibrated on";
     pub const FAILURE: &str = "of a conversation that failed";
 }
+
+/// Why a call is no example, and how many tokens its prompt has if that is why.
+type Unfit = (&'static str, Option<u64>);
 
 /// Successes that must remain for failures to be left out: this many, and a quarter of what there is.
 const ENOUGH: usize = 64;
@@ -59,20 +67,28 @@ const ENOUGH: usize = 64;
 const MANY: usize = 10;
 
 impl Finetune {
-    /// Makes examples of the train split.
+    /// Makes examples of the train split, without calls that nearly repeat what is withheld.
     ///
     /// # Errors
     /// When a setting is unusable or no example is left.
-    pub fn examples(&self, part: &Part<Train>, chat: &Chat, config: &Config) -> Result<Examples, Error> {
+    pub fn examples(&self, part: &Part<Train>, withheld: &dyn Withheld, chat: &Chat, config: &Config) -> Result<Examples, Error> {
         self.check()?;
         let mut left_out = BTreeMap::<&'static str, u64>::new();
         let made: Vec<_> = part.par_iter().enumerate().map(|(position, call)| self.example(position, call, chat, config)).collect();
-        let mut kept = Vec::new();
+        let (mut kept, mut lengths) = (Vec::new(), Vec::new());
         for example in made {
             match example {
                 Ok(example) => kept.push(example),
-                Err(reason) => *left_out.entry(reason).or_default() += 1,
+                Err((reason, length)) => {
+                    *left_out.entry(reason).or_default() += 1;
+                    lengths.extend(length);
+                }
             }
+        }
+        let too_long = TooLong::of(lengths, part.len() as u64);
+        let (near, repeats) = if self.near_duplicates > 0.0 { without_near(&mut kept, part, withheld) } else { (0, 0) };
+        if near > 0 {
+            left_out.insert(reason::NEAR, near);
         }
         if self.prefer_success {
             let failed = without_failures(&mut kept, part);
@@ -82,7 +98,7 @@ impl Finetune {
         }
         let left_out = left_out.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
         if kept.is_empty() {
-            return Err(Error::NoExamples { calls: part.len() as u64, left_out });
+            return Err(Error::NoExamples { calls: part.len() as u64, left_out, too_long });
         }
         let (train, validation) = self.set_apart(kept);
         let arrange = |examples| {
@@ -91,31 +107,32 @@ impl Finetune {
         };
         let (train, validation) = (arrange(train), arrange(validation));
         let fingerprint = fingerprint(&train, &validation);
-        Ok(Examples { train, validation, left_out, fingerprint })
+        Ok(Examples { train, validation, left_out, too_long, repeats, fingerprint })
     }
 
     /// One call as an example, or why not.
-    fn example(&self, position: usize, call: &Clean<Call>, chat: &Chat, config: &Config) -> Result<Example, &'static str> {
+    fn example(&self, position: usize, call: &Clean<Call>, chat: &Chat, config: &Config) -> Result<Example, Unfit> {
         let taught = |teacher: &String| teacher == call.model() || teacher == call.request.model();
         if !self.teacher.is_empty() && !self.teacher.iter().any(taught) {
-            return Err(reason::OTHER_TEACHER);
+            return Err((reason::OTHER_TEACHER, None));
         }
-        let message = call.response.message().ok_or(reason::NO_ANSWER)?;
+        let message = call.response.message().ok_or((reason::NO_ANSWER, None))?;
         if message.text().is_empty() && message.tool_calls().is_empty() {
-            return Err(reason::NO_ANSWER);
+            return Err((reason::NO_ANSWER, None));
         }
         if matches!(call.response.finish_reason(), Some("length" | "content_filter")) {
-            return Err(reason::CUT_OFF);
+            return Err((reason::CUT_OFF, None));
         }
-        let example = chat.example(&call.request, message.0).map_err(|_| reason::TEMPLATE)?;
+        let example = chat.example(&call.request, message.0).map_err(|_| (reason::TEMPLATE, None))?;
         if example.prompt.is_empty() || example.completion.is_empty() {
-            return Err(reason::TEMPLATE);
+            return Err((reason::TEMPLATE, None));
         }
+        let length = Some(example.prompt.len() as u64);
         if example.prompt.len() > self.max_prompt_tokens {
-            return Err(reason::PROMPT);
+            return Err((reason::PROMPT, length));
         }
         if example.prompt.len() + example.completion.len() > config.max_position_embeddings {
-            return Err(reason::CONTEXT);
+            return Err((reason::CONTEXT, length));
         }
         let sequence = sequence(&example.prompt, &example.completion);
         let tokens = sequence.tokens.len() as u64;
@@ -150,6 +167,19 @@ fn sequence(prompt: &[u32], completion: &[u32]) -> Sequence {
     let silent = std::iter::repeat_n(None, prompt.len() - 1);
     let targets = silent.chain(completion.iter().map(|token| Some(*token))).collect();
     Sequence { tokens: all[..all.len() - 1].to_vec(), targets, weight: 1.0 }
+}
+
+/// Drops examples whose prompts nearly repeat what is withheld, unless these are more than half: a task whose traffic repeats itself so
+/// could not be learnt otherwise, and will go on repeating itself. Says how many were dropped, and how many kept nevertheless.
+fn without_near(examples: &mut Vec<Example>, part: &Part<Train>, withheld: &dyn Withheld) -> (u64, u64) {
+    let near: Vec<bool> = examples.par_iter().map(|example| withheld.near(part[example.position].prompt())).collect();
+    let count = near.iter().filter(|near| **near).count();
+    if count * 2 > examples.len() {
+        return (0, count as u64);
+    }
+    let mut near = near.into_iter();
+    examples.retain(|_| !near.next().expect("one for each example"));
+    (count as u64, 0)
 }
 
 /// Drops examples of conversations whose last stated reward is 0 or less, if enough others remain. Says how many.

@@ -38,7 +38,7 @@ pub use handover::{HANDOVER, Manifest, Progressed, Subject, TRAINER_STATE, Train
 pub use learner::{Gradients, Learner, Loss, Parameters, Sequence};
 pub use plan::{Limit, Plan};
 pub use pretrain::{Pretrain, pretrain};
-pub use run::Origin;
+pub use run::{OVER_BUDGET, Origin};
 pub use schedule::Schedule;
 pub use settings::{Batching, Finetune, Mode};
 pub use sink::{CHECKPOINT, CheckpointSink, InMemory, METRICS, PLAN, SinkError};

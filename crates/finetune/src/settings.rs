@@ -67,6 +67,9 @@ pub struct Finetune {
     pub checkpoint_every: u64,
     /// Longest prompt that is trained on, in the model's tokens.
     pub max_prompt_tokens: usize,
+    /// How alike a prompt must be to one held out or calibrated on for its call to be left out, as a Jaccard similarity up to 1, which only
+    /// copies have; 0 leaves none out.
+    pub near_duplicates: f64,
     /// How calls become batches.
     pub batching: Batching,
     /// Whether examples are shuffled. Without, calls go through in the order of the log, one sequence each.
@@ -102,6 +105,7 @@ impl Default for Finetune {
             validation_share: 0.1,
             checkpoint_every: 50,
             max_prompt_tokens: 4_096,
+            near_duplicates: 0.8,
             batching: Batching::Tree,
             shuffle: true,
             seed: 7,
@@ -114,7 +118,7 @@ impl Default for Finetune {
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
 }
 
 impl Finetune {
@@ -169,6 +173,9 @@ impl Finetune {
         }
         if !(0.0..=0.5).contains(&self.validation_share) {
             return refuse("validation_share", self.validation_share.to_string(), "a share from 0 to 0.5");
+        }
+        if !(0.0..=1.0).contains(&self.near_duplicates) {
+            return refuse("near_duplicates", self.near_duplicates.to_string(), "a similarity up to 1, or 0 for none");
         }
         if self.sweep && self.validation_share == 0.0 {
             return refuse("sweep", "true".to_owned(), "a `validation_share` above 0, to choose by");

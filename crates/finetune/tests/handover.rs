@@ -29,7 +29,7 @@ fn written(trainer: Trainer, settings: &Finetune) -> Result<Files, Error> {
     let part = train_split((0..40).flat_map(|c| [call(c, 0, c), second(c)]));
     let (task, base) = (TaskId("t-1".into()), Fingerprint("base".into()));
     let subject = Subject { task: &task, name: "route", model: "tiny", place: "/models/tiny", base: &base };
-    settings.hand_over(trainer, subject, &part, &chat(), &config())
+    settings.hand_over(trainer, subject, &part, &(), &chat(), &config())
 }
 
 fn text(files: &Files, name: &str) -> String {

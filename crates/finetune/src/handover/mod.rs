@@ -8,7 +8,7 @@ mod returned;
 mod trl;
 
 use model::{Chat, ChatTemplate, Config, linears};
-use record::{Fingerprint, Part, TaskId, Train};
+use record::{Fingerprint, Part, TaskId, Train, Withheld};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -122,17 +122,18 @@ impl Finetune {
         trainer: Trainer,
         subject: Subject<'_>,
         part: &Part<Train>,
+        withheld: &dyn Withheld,
         chat: &Chat,
         config: &Config,
     ) -> Result<Files, Error> {
         self.can_leave()?;
-        let whole = self.examples(part, chat, config)?;
+        let whole = self.examples(part, withheld, chat, config)?;
         // a row for each call: no other trainer shares what calls have in common
         let alone = Self { batching: Batching::Independent, train_minutes: None, ..self.clone() };
-        let Examples { train, validation, left_out, .. } = alone.examples(part, chat, config)?;
+        let Examples { train, validation, left_out, too_long, repeats, .. } = alone.examples(part, withheld, chat, config)?;
         let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
-        let examples = Examples { train, validation, left_out, fingerprint: whole.fingerprint.clone() };
+        let examples = Examples { train, validation, left_out, too_long, repeats, fingerprint: whole.fingerprint.clone() };
         let plan = alone.plan(&examples, config, None)?;
         let given = Given { settings: self, subject, plan, targets: targets(config), train: train_rows, validation: validation_rows };
         let template = trl::template(chat.template().source());
