@@ -54,14 +54,12 @@ mod reason {
     pub const PROMPT: &str = "with a prompt over max_prompt_tokens";
     pub const CONTEXT: &str = "longer than the model's context";
     pub const NEAR: &str = "with a prompt nearly the same as one held out or calibrated on";
-    pub const FAILURE: &str = "of a conversation that failed";
+    pub const FAILURE: &str = "of a conversation that failed, or rated worst";
+    pub const COPIES: &str = "equal to max_duplicates others";
 }
 
 /// Why a call is no example, and how many tokens its prompt has if that is why.
 type Unfit = (&'static str, Option<u64>);
-
-/// Successes that must remain for failures to be left out: this many, and a quarter of what there is.
-const ENOUGH: usize = 64;
 
 /// Conversations from which on some are set apart for validation.
 const MANY: usize = 10;
@@ -90,11 +88,14 @@ impl Finetune {
         if near > 0 {
             left_out.insert(reason::NEAR, near);
         }
-        if self.prefer_success {
-            let failed = without_failures(&mut kept, part);
-            if failed > 0 {
-                left_out.insert(reason::FAILURE, failed);
-            }
+        let failed = self.feedback.apply(&mut kept, part);
+        if failed > 0 {
+            left_out.insert(reason::FAILURE, failed);
+        }
+        // where equal calls become one, its weight has the bound
+        let copies = if self.merges() { 0 } else { merge::bound(&mut kept, self.max_duplicates) };
+        if copies > 0 {
+            left_out.insert(reason::COPIES, copies);
         }
         let left_out = left_out.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
         if kept.is_empty() {
@@ -102,7 +103,7 @@ impl Finetune {
         }
         let (train, validation) = self.set_apart(kept);
         let arrange = |examples| {
-            let examples = if self.merges() { merge::all(examples, config.rope_switch()) } else { examples };
+            let examples = if self.merges() { merge::all(examples, self.max_duplicates, config.rope_switch()) } else { examples };
             if self.shuffle { spread(examples, self.seed) } else { examples }
         };
         let (train, validation) = (arrange(train), arrange(validation));
@@ -180,24 +181,6 @@ fn without_near(examples: &mut Vec<Example>, part: &Part<Train>, withheld: &dyn 
     let mut near = near.into_iter();
     examples.retain(|_| !near.next().expect("one for each example"));
     (count as u64, 0)
-}
-
-/// Drops examples of conversations whose last stated reward is 0 or less, if enough others remain. Says how many.
-fn without_failures(examples: &mut Vec<Example>, part: &Part<Train>) -> u64 {
-    let mut rewards = BTreeMap::<&str, f64>::new();
-    for call in part.iter() {
-        if let Some(reward) = call.reward() {
-            rewards.insert(&call.conversation_id, reward);
-        }
-    }
-    let failed = |example: &Example| rewards.get(example.conversation.as_str()).is_some_and(|reward| *reward <= 0.0);
-    let failures = examples.iter().filter(|example| failed(example)).count();
-    let rest = examples.len() - failures;
-    if failures == 0 || rest < ENOUGH || rest * 4 < examples.len() {
-        return 0;
-    }
-    examples.retain(|example| !failed(example));
-    failures as u64
 }
 
 fn fingerprint(train: &[Example], validation: &[Example]) -> Fingerprint {

@@ -3,7 +3,7 @@ use model::Config;
 use model::train::Trainable;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Feedback};
 
 /// What of the base model learns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub struct Finetune {
     pub checkpoint_every: u64,
     /// Longest prompt that is trained on, in the model's tokens.
     pub max_prompt_tokens: usize,
+    /// Of equal calls, those that count at most.
+    pub max_duplicates: u64,
     /// How alike a prompt must be to one held out or calibrated on for its call to be left out, as a Jaccard similarity up to 1, which only
     /// copies have; 0 leaves none out.
     pub near_duplicates: f64,
@@ -80,8 +82,8 @@ pub struct Finetune {
     pub init_adapter: Option<String>,
     /// Models whose answers are learnt from; empty for all.
     pub teacher: Vec<String>,
-    /// Whether conversations that the log calls a failure are left out while enough others remain.
-    pub prefer_success: bool,
+    /// What becomes of the rewards, ratings and thumbs of the log.
+    pub feedback: Feedback,
 }
 
 impl Default for Finetune {
@@ -105,13 +107,14 @@ impl Default for Finetune {
             validation_share: 0.1,
             checkpoint_every: 50,
             max_prompt_tokens: 4_096,
+            max_duplicates: 64,
             near_duplicates: 0.8,
             batching: Batching::Tree,
             shuffle: true,
             seed: 7,
             init_adapter: None,
             teacher: Vec::new(),
-            prefer_success: true,
+            feedback: Feedback::PreferSuccess,
         }
     }
 }
@@ -173,6 +176,9 @@ impl Finetune {
         }
         if !(0.0..=0.5).contains(&self.validation_share) {
             return refuse("validation_share", self.validation_share.to_string(), "a share from 0 to 0.5");
+        }
+        if self.max_duplicates == 0 {
+            return refuse("max_duplicates", "0".to_owned(), "1 or more: 1 counts every call once, however often it occurs");
         }
         if !(0.0..=1.0).contains(&self.near_duplicates) {
             return refuse("near_duplicates", self.near_duplicates.to_string(), "a similarity up to 1, or 0 for none");
