@@ -74,11 +74,12 @@ impl HeldPrompts {
         keys
     }
 
-    /// How many of the rarest of so many keys must hold one of any set that is alike.
+    /// How many of the rarest of so many keys, one at least, must hold one of any set that is alike.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
     fn prefix(&self, keys: usize) -> usize {
         // a hair less than the share, so that rounding leaves no pair out
-        keys - ((self.similarity - 1e-9) * keys as f64).ceil() as usize + 1
+        let common = ((self.similarity - 1e-9) * keys as f64).ceil() as usize;
+        keys + 1 - common.clamp(1, keys)
     }
 
     /// Whether two sets of keys are alike, and what is rare in them.
