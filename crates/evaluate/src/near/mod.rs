@@ -92,13 +92,17 @@ impl HeldPrompts {
     /// Whether the Jaccard similarity of two sorted sets is high enough; that of two empty ones is 1.
     #[expect(clippy::cast_precision_loss, reason = "shingles of a prompt")]
     fn reaches(&self, one: &[u64], other: &[u64]) -> bool {
+        let enough = |common: usize, union: usize| common as f64 >= (self.similarity - 1e-9) * union as f64;
+        // what they have in common is no more than the smaller of them
+        if !enough(one.len().min(other.len()), one.len().max(other.len())) {
+            return false;
+        }
         let (mut i, mut j, mut common) = (0, 0, 0);
         while let (Some(x), Some(y)) = (one.get(i), other.get(j)) {
             common += usize::from(x == y);
             (i, j) = (i + usize::from(x <= y), j + usize::from(y <= x));
         }
-        let union = one.len() + other.len() - common;
-        common as f64 >= (self.similarity - 1e-9) * union as f64
+        enough(common, one.len() + other.len() - common)
     }
 }
 
