@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn ratings_are_shares_of_the_highest_and_silence_is_the_mean() {
-        assert_eq!(shares(vec![Some(5.0), None, Some(1.0), Some(-1.0)]), [1.0, 0.4, 0.2, 0.0]);
+        assert_eq!(shares(vec![Some(4.0), None, Some(2.0), Some(-1.0)]), [1.0, 0.5, 0.5, 0.0]);
         assert_eq!(shares(vec![Some(0.5), Some(0.25)]), [0.5, 0.25]);
         assert_eq!(shares(vec![None, None]), [1.0, 1.0]);
     }

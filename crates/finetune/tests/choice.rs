@@ -80,7 +80,7 @@ fn feedback_weighs_calls_by_what_is_said_of_them_and_of_their_conversations() {
     // conversations of two calls: the reward stands at the last, a thumb at some first calls
     let rated = |c: usize, step: u32| {
         let mut call = call(c, step, 2 * c + step as usize);
-        if step == 1 && c % 2 == 0 {
+        if step == 1 && c.is_multiple_of(2) {
             call.feedback.insert("reward".to_owned(), json!([0.5, 1.0][c / 2 % 2]));
         }
         if step == 0 && c == 0 {
