@@ -9,6 +9,7 @@ mod context;
 mod costs;
 mod error;
 mod flags;
+mod left_out;
 mod memory;
 mod models;
 mod parts;

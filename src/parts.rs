@@ -1,7 +1,9 @@
 //! Clean calls of a task in their three splits.
 use std::collections::BTreeSet;
 
-use record::{Call, Clean, Fingerprint, Part, Parts, TaskId, split};
+use evaluate::HeldPrompts;
+use finetune::Finetune;
+use record::{Call, Clean, Fingerprint, Part, Parts, TaskId, Withheld, split};
 use store::Store;
 
 use crate::context::Context;
@@ -16,6 +18,11 @@ pub fn of_task(context: &Context, store: &Store, task: &TaskId) -> anyhow::Resul
         calls.extend(batch?);
     }
     Ok(split(calls, context.config.seed, context.config.split))
+}
+
+/// What training must not learn from: prompts that nearly repeat one that is held out or calibrated on.
+pub fn withheld(settings: &Finetune, parts: &Parts) -> Box<dyn Withheld> {
+    if settings.near_duplicates > 0.0 { Box::new(HeldPrompts::of(parts, settings.near_duplicates)) } else { Box::new(()) }
 }
 
 /// Identity of the calls that are judged and calibrated on.

@@ -5,6 +5,7 @@ use store::Store;
 
 use crate::commands::finetune::Trained;
 use crate::context::Context;
+use crate::left_out::LeftOut;
 use crate::{costs, run};
 
 /// Puts the report together. Steps that have not been done yet leave their part empty.
@@ -109,9 +110,7 @@ fn notes(tasks: &[Task], trained: &[Trained]) -> Vec<String> {
                 100.0 * dropped.share
             ));
         }
-        for (why, count) in one.adapter.left_out.iter().filter(|(_, count)| *count > 0) {
-            notes.push(format!("{name}: {} train calls {why} were not trained on.", number(*count)));
-        }
+        notes.extend(LeftOut::of(&one.adapter).words().iter().map(|words| format!("{name}: {words}.")));
     }
     notes
 }

@@ -108,7 +108,7 @@ pub fn in_force(context: &Context, store: &Store, run: &str, tasks: &[Task]) -> 
 /// What the train split of a task teaches now, by the settings of the export.
 fn learnt(context: &Context, store: &Store, task: &Task, base: &Base, settings: &Finetune) -> anyhow::Result<Examples> {
     let parts = parts::of_task(context, store, &task.task)?;
-    Ok(settings.examples(&parts.train, &base.chat()?, &base.config()?)?)
+    Ok(settings.examples(&parts.train, &*parts::withheld(settings, &parts), &base.chat()?, &base.config()?)?)
 }
 
 /// The folder that holds our manifest, this one or one of the two around it, and the manifest.

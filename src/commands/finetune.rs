@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use finetune::{Batching, CheckpointSink, Examples, Finetune, InMemory, Origin, Plan, PromptMode, SinkError, Sweep, Trial};
 use model::Weights;
 use model::train::{Memory, TrainModel};
-use record::{Adapter, Candidate, Fingerprint, Part, Parts, Step as _, Task, Train};
+use record::{Adapter, Candidate, Fingerprint, Part, Parts, Step as _, Task, TooLong, Train, Unseen};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
@@ -15,6 +15,7 @@ use crate::commands::handover;
 use crate::commands::on_policy::{self, Round};
 use crate::context::Context;
 use crate::error::hinted;
+use crate::left_out::LeftOut;
 use crate::models::{Base, MANIFEST};
 use crate::tasks::choose;
 use crate::{memory, parts, run, summary, teacher};
@@ -81,6 +82,7 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
             let cannot = || format!("cannot train {name}");
             if let Some(one) = train(context, store, task, &base, &Part::default()).with_context(cannot)? {
                 context.ui.status(&format!("finetune  {name}: {}{}", told(&one), prompts(context, &one)));
+                LeftOut::of(&one.adapter).words().iter().for_each(|words| context.ui.status(&format!("          {words}")));
                 trained.push(on_policy::rounds(context, store, (task, &base), one).with_context(cannot)?);
             }
         }
@@ -200,7 +202,7 @@ pub fn examples(
     task: &Task,
     base: &Base,
 ) -> anyhow::Result<Option<Examples>> {
-    match settings.examples(&parts.train, &base.chat()?, &base.config()?) {
+    match settings.examples(&parts.train, &*parts::withheld(settings, parts), &base.chat()?, &base.config()?) {
         Ok(examples) => Ok(Some(examples)),
         Err(error @ finetune::Error::NoExamples { .. }) => {
             context.ui.status(&format!("{step:<9} `{}` on `{}`: skipped, {error}", task.name, base.name));
@@ -277,6 +279,11 @@ struct Preview {
     /// What on-policy rounds may ask the teacher at most; none where there are no rounds.
     #[serde(flatten)]
     teacher_asked: Option<on_policy::Bound>,
+    /// The tail of those that were too long.
+    too_long: Option<TooLong>,
+    over_budget: Unseen,
+    /// Examples that nearly repeat a held-out prompt, where most do.
+    repeats: u64,
     steps: u64,
     /// At the speed of the steps that were measured.
     seconds: f64,
@@ -328,6 +335,9 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
     while seconds(&measured) < MEASURED.1 {
         measured = measure(2 * measured.len() as u64)?;
     }
+    for words in LeftOut::planned(&examples, &plan).words() {
+        context.ui.status(&format!("finetune  `{}` on `{}`: {words}", task.name, base.name));
+    }
     let rate = measured.iter().map(|step| step.flops).sum::<f64>() / seconds(&measured);
     Ok(Some(Preview {
         task: task.name.clone(),
@@ -339,6 +349,9 @@ fn preview(context: &Context, store: &Store, task: &Task, base: &Base) -> anyhow
         soft_targets: examples.softened.known(),
         teacher_asked: on_policy::bound(context, store, task, base)?,
         left_out: examples.left_out,
+        too_long: examples.too_long,
+        over_budget: plan.over_budget,
+        repeats: examples.repeats,
         steps: plan.steps,
         seconds: demand.flops / rate,
         memory_bytes: demand.memory.map(|Memory { least, most }| before + most.min(limit).max(least)),

@@ -85,7 +85,8 @@ fn make(context: &Context, store: &Store, task: &Task, base: &Base, trainer: Tra
     let origin = base.weights()?.fingerprint()?;
     let weights = base.weight_files()?;
     let subject = Subject { task: &task.task, name: &task.name, model: &base.name, place: &place, weights: &weights, base: &origin };
-    let given = settings.hand_over(trainer.into(), subject, &parts.train, &base.chat()?, &base.config()?);
+    let given =
+        settings.hand_over(trainer.into(), subject, &parts.train, &*parts::withheld(&settings, &parts), &base.chat()?, &base.config()?);
     let mut files = given.map_err(|error| match error {
         finetune::Error::Unbuilt { .. } => hinted(error.to_string(), "`--export trl` and `--export axolotl` train it"),
         other => other.into(),

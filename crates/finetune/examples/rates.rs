@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let calls = std::io::stdin().lock().lines().map(|line| Ok(Clean::vouch(serde_json::from_str::<Call>(&line?)?)));
     let part = split(calls.collect::<Result<Vec<_>, Box<dyn Error>>>()?, 7, Shares::default()).train;
     let settings = Finetune { max_steps: Some(steps), batch_size, epochs: 1e3, validations_per_run: 4, ..Finetune::default() };
-    let examples = settings.examples(&part, &chat, &config)?;
+    let examples = settings.examples(&part, &(), &chat, &config)?;
     println!("{} sequences, the rule says {:.1e}", examples.train.len(), settings.peak(&config));
     for rate in rates {
         let settings = Finetune { learning_rate: Some(rate), ..settings.clone() };

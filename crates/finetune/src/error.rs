@@ -2,6 +2,8 @@
 //!
 //! Knows neither commands nor files; whoever speaks to a person adds the command that cures it.
 
+use record::TooLong;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,12 +19,14 @@ pub enum Error {
         expected: &'static str,
     },
     /// Nothing to learn from.
-    #[error("no training example is left of {calls} calls: {}", reasons(left_out))]
+    #[error("no training example is left of {calls} calls: {}{}", reasons(left_out), tail(too_long.as_ref()))]
     NoExamples {
         /// Calls of the train split that were looked at.
         calls: u64,
         /// Why they were left out, with counts.
         left_out: Vec<(String, u64)>,
+        /// The tail of those that were too long.
+        too_long: Option<TooLong>,
     },
     /// A parameter that should learn got no gradient: an operation of the model hides it.
     #[error("parameter `{name}` got no gradient at step {step}: it would never learn")]
@@ -118,6 +122,11 @@ pub enum Error {
     /// Tensors could not be written or read as safetensors.
     #[error("safetensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
+}
+
+/// How long what was too long is, as the end of an error.
+fn tail(too_long: Option<&TooLong>) -> String {
+    too_long.map_or_else(String::new, |too_long| format!(" ({too_long})"))
 }
 
 /// `3 too long, 2 empty`, for one line of an error.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use model::{Chat, Config, TokenBytes};
 use rayon::prelude::*;
-use record::{Call, Clean, Dropped, Fingerprint, Part, Train};
+use record::{Call, Clean, Dropped, Fingerprint, Part, TooLong, Train, Withheld};
 
 use crate::soft::{self, Softened};
 use crate::spread::{hash, spread};
@@ -42,7 +42,11 @@ pub struct Examples {
     pub dropped: Option<Dropped>,
     /// How far the train split has soft targets. Validation looks at logged answers alone, so that losses can be compared.
     pub softened: Softened,
-    /// Identity of the train and the validation examples.
+    /// The tail of those that were too long.
+    pub too_long: Option<TooLong>,
+    /// Calls learnt from though they nearly repeat a withheld prompt; 0 where such were left out.
+    pub repeats: u64,
+    /// Identity of all of the above.
     pub fingerprint: Fingerprint,
 }
 
@@ -55,21 +59,23 @@ mod reason {
     pub const TEMPLATE: &str = "refused by the chat template";
     pub const PROMPT: &str = "with a prompt over max_prompt_tokens";
     pub const CONTEXT: &str = "longer than the model's context";
-    pub const FAILURE: &str = "of a conversation that failed";
+    pub const NEAR: &str = "with a prompt nearly the same as one held out or calibrated on";
+    pub const FAILURE: &str = "of a conversation that failed, or rated worst";
+    pub const COPIES: &str = "equal to max_duplicates others";
 }
 
-/// Successes that must remain for failures to be left out: this many, and a quarter of what there is.
-const ENOUGH: usize = 64;
+/// Why a call is no example, and how many tokens its prompt has if that is why.
+type Unfit = (&'static str, Option<u64>);
 
 /// Conversations from which on some are set apart for validation.
 const MANY: usize = 10;
 
 impl Finetune {
-    /// Makes examples of the train split.
+    /// Makes examples of the train split, without calls that nearly repeat what is withheld.
     ///
     /// # Errors
     /// When a setting is unusable or no example is left.
-    pub fn examples(&self, part: &Part<Train>, chat: &Chat, config: &Config) -> Result<Examples, Error> {
+    pub fn examples(&self, part: &Part<Train>, withheld: &dyn Withheld, chat: &Chat, config: &Config) -> Result<Examples, Error> {
         self.check()?;
         let mut left_out = BTreeMap::<&'static str, u64>::new();
         let dropped = match self.prompt {
@@ -80,33 +86,44 @@ impl Finetune {
         let bytes = soft::bytes(self.soft_weight, part, chat);
         let make = |(position, call)| self.example(position, call, (chat, bytes.as_ref()), config);
         let made: Vec<_> = part.par_iter().enumerate().map(make).collect();
-        let mut kept = Vec::new();
+        let (mut kept, mut lengths) = (Vec::new(), Vec::new());
         for example in made {
             match example {
                 Ok(example) => kept.push(example),
-                Err(reason) => *left_out.entry(reason).or_default() += 1,
+                Err((reason, length)) => {
+                    *left_out.entry(reason).or_default() += 1;
+                    lengths.extend(length);
+                }
             }
         }
-        if self.prefer_success {
-            let failed = without_failures(&mut kept, part);
-            if failed > 0 {
-                left_out.insert(reason::FAILURE, failed);
-            }
+        let too_long = TooLong::of(lengths, part.len() as u64);
+        let (near, repeats) = if self.near_duplicates > 0.0 { without_near(&mut kept, part, withheld) } else { (0, 0) };
+        if near > 0 {
+            left_out.insert(reason::NEAR, near);
+        }
+        let failed = self.feedback.apply(&mut kept, part);
+        if failed > 0 {
+            left_out.insert(reason::FAILURE, failed);
+        }
+        // where equal calls become one, its weight has the bound
+        let copies = if self.merges() { 0 } else { merge::bound(&mut kept, self.max_duplicates) };
+        if copies > 0 {
+            left_out.insert(reason::COPIES, copies);
         }
         let left_out = left_out.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
         if kept.is_empty() {
-            return Err(Error::NoExamples { calls: part.len() as u64, left_out });
+            return Err(Error::NoExamples { calls: part.len() as u64, left_out, too_long });
         }
         let (train, mut validation) = self.set_apart(kept);
         validation.iter_mut().for_each(|example| example.sequence.soft.clear());
         let softened = if bytes.is_some() { Softened::of(&train, part) } else { Softened::default() };
         let arrange = |examples| {
-            let examples = if self.merges() { merge::all(examples, config.rope_switch()) } else { examples };
+            let examples = if self.merges() { merge::all(examples, self.max_duplicates, config.rope_switch()) } else { examples };
             if self.shuffle { spread(examples, self.seed) } else { examples }
         };
         let (train, validation) = (arrange(train), arrange(validation));
         let fingerprint = fingerprint(&train, &validation);
-        Ok(Examples { train, validation, left_out, dropped, softened, fingerprint })
+        Ok(Examples { train, validation, left_out, too_long, repeats, dropped, softened, fingerprint })
     }
 
     /// One call as an example, or why not.
@@ -116,30 +133,31 @@ impl Finetune {
         call: &Clean<Call>,
         (chat, bytes): (&Chat, Option<&TokenBytes>),
         config: &Config,
-    ) -> Result<Example, &'static str> {
+    ) -> Result<Example, Unfit> {
         let taught = |teacher: &String| teacher == call.model() || teacher == call.request.model();
         if !self.teacher.is_empty() && !self.teacher.iter().any(taught) {
-            return Err(reason::OTHER_TEACHER);
+            return Err((reason::OTHER_TEACHER, None));
         }
-        let message = call.response.message().ok_or(reason::NO_ANSWER)?;
+        let message = call.response.message().ok_or((reason::NO_ANSWER, None))?;
         if message.text().is_empty() && message.tool_calls().is_empty() {
-            return Err(reason::NO_ANSWER);
+            return Err((reason::NO_ANSWER, None));
         }
         if matches!(call.response.finish_reason(), Some("length" | "content_filter")) {
-            return Err(reason::CUT_OFF);
+            return Err((reason::CUT_OFF, None));
         }
         if chat.shown(&call.request).is_err() {
-            return Err(reason::HEAD);
+            return Err((reason::HEAD, None));
         }
-        let example = chat.example(&call.request, message.0).map_err(|_| reason::TEMPLATE)?;
+        let example = chat.example(&call.request, message.0).map_err(|_| (reason::TEMPLATE, None))?;
         if example.prompt.is_empty() || example.completion.is_empty() {
-            return Err(reason::TEMPLATE);
+            return Err((reason::TEMPLATE, None));
         }
+        let length = Some(example.prompt.len() as u64);
         if example.prompt.len() > self.max_prompt_tokens {
-            return Err(reason::PROMPT);
+            return Err((reason::PROMPT, length));
         }
         if example.prompt.len() + example.completion.len() > config.max_position_embeddings {
-            return Err(reason::CONTEXT);
+            return Err((reason::CONTEXT, length));
         }
         let mut sequence = sequence(&example.prompt, &example.completion);
         if let Some(bytes) = bytes {
@@ -180,22 +198,17 @@ fn sequence(prompt: &[u32], completion: &[u32]) -> Sequence {
     Sequence { tokens: all[..all.len() - 1].to_vec(), targets, weight: 1.0, soft: BTreeMap::new() }
 }
 
-/// Drops examples of conversations whose last stated reward is 0 or less, if enough others remain. Says how many.
-fn without_failures(examples: &mut Vec<Example>, part: &Part<Train>) -> u64 {
-    let mut rewards = BTreeMap::<&str, f64>::new();
-    for call in part.iter() {
-        if let Some(reward) = call.reward() {
-            rewards.insert(&call.conversation_id, reward);
-        }
+/// Drops examples whose prompts nearly repeat what is withheld, unless these are more than half: a task whose traffic repeats itself so
+/// could not be learnt otherwise, and will go on repeating itself. Says how many were dropped, and how many kept nevertheless.
+fn without_near(examples: &mut Vec<Example>, part: &Part<Train>, withheld: &dyn Withheld) -> (u64, u64) {
+    let near: Vec<bool> = examples.par_iter().map(|example| withheld.near(part[example.position].prompt())).collect();
+    let count = near.iter().filter(|near| **near).count();
+    if count * 2 > examples.len() {
+        return (0, count as u64);
     }
-    let failed = |example: &Example| rewards.get(example.conversation.as_str()).is_some_and(|reward| *reward <= 0.0);
-    let failures = examples.iter().filter(|example| failed(example)).count();
-    let rest = examples.len() - failures;
-    if failures == 0 || rest < ENOUGH || rest * 4 < examples.len() {
-        return 0;
-    }
-    examples.retain(|example| !failed(example));
-    failures as u64
+    let mut near = near.into_iter();
+    examples.retain(|_| !near.next().expect("one for each example"));
+    (count as u64, 0)
 }
 
 fn fingerprint(train: &[Example], validation: &[Example]) -> Fingerprint {

@@ -8,17 +8,14 @@ use model::train::Soft;
 use crate::examples::Example;
 use crate::{Sequence, soft};
 
-/// Most that one example counts, however often it occurs.
-const CAP: f32 = 8.0;
-
-/// Both savings. Sequences of more than `switch` tokens are computed otherwise than shorter ones, if there is such a number.
-pub(crate) fn all(examples: Vec<Example>, switch: Option<usize>) -> Vec<Example> {
-    turns(duplicates(examples), switch.unwrap_or(usize::MAX))
+/// Both savings. Of equal calls `most` count at most. Sequences of more than `switch` tokens are computed otherwise than shorter ones, if there is such a number.
+pub(crate) fn all(examples: Vec<Example>, most: u64, switch: Option<usize>) -> Vec<Example> {
+    turns(duplicates(examples, most), switch.unwrap_or(usize::MAX))
 }
 
-/// Equal sequences become one that counts the square root of their number (eight at most): what is frequent is
-/// learnt better, but what is rare is not drowned.
-fn duplicates(examples: Vec<Example>) -> Vec<Example> {
+/// Equal sequences become one that counts the square root of their number, of which `most` count, times their mean weight: what is
+/// frequent is learnt better, but what is rare is not drowned.
+fn duplicates(examples: Vec<Example>, most: u64) -> Vec<Example> {
     let mut firsts = BTreeMap::<(Vec<u32>, Vec<Option<u32>>), usize>::new();
     let mut kept: Vec<Example> = Vec::new();
     let mut expected: Vec<Vec<(BTreeMap<usize, Soft>, u64)>> = Vec::new();
@@ -30,6 +27,7 @@ fn duplicates(examples: Vec<Example>) -> Vec<Example> {
                 kept[*first].calls += example.calls;
                 kept[*first].tokens += example.tokens;
                 expected[*first].push(soft);
+                kept[*first].sequence.weight += example.sequence.weight;
             }
             None => {
                 firsts.insert(key, kept.len());
@@ -42,10 +40,25 @@ fn duplicates(examples: Vec<Example>) -> Vec<Example> {
         let expected: Vec<_> = expected.iter().map(|(soft, calls)| (soft, *calls)).collect();
         example.sequence.soft = soft::mean(&expected, &example.sequence.targets);
         #[expect(clippy::cast_precision_loss, reason = "a count of equal calls")]
-        let weight = (example.calls as f32).sqrt();
-        example.sequence.weight = weight.min(CAP);
+        let (counted, all) = (example.calls.min(most) as f32, example.calls as f32);
+        example.sequence.weight = counted.sqrt() * (example.sequence.weight / all);
     }
     kept
+}
+
+/// Keeps the first `most` of equal sequences each. Says how many were dropped.
+pub(crate) fn bound(examples: &mut Vec<Example>, most: u64) -> u64 {
+    let mut seen = BTreeMap::<(&[u32], &[Option<u32>]), u64>::new();
+    let mut kept = Vec::with_capacity(examples.len());
+    for example in examples.iter() {
+        let count = seen.entry((&example.sequence.tokens, &example.sequence.targets)).or_default();
+        *count += 1;
+        kept.push(*count <= most);
+    }
+    let dropped = kept.iter().filter(|kept| !**kept).count() as u64;
+    let mut kept = kept.into_iter();
+    examples.retain(|_| kept.next().expect("one for each example"));
+    dropped
 }
 
 /// The calls of one conversation repeat what came before: where the whole of one call is the beginning of another
@@ -88,7 +101,7 @@ fn begins(shorter: &Example, longer: &Example, switch: usize) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::all;
+    use super::{all, bound};
     use crate::Sequence;
     use crate::examples::Example;
 
@@ -101,20 +114,34 @@ mod tests {
 
     #[test]
     fn equal_examples_count_the_root_of_their_number() {
-        let merged = all(vec![example(&[1, 2, 3], 2); 9], None);
+        let merged = all(vec![example(&[1, 2, 3], 2); 9], 64, None);
         assert_eq!((merged.len(), merged[0].calls, merged[0].answers), (1, 9, 1));
         assert!((merged[0].sequence.weight - 3.0).abs() < 1e-6);
-        let capped = all(vec![example(&[1, 2, 3], 2); 1_000], None);
-        assert!((capped[0].sequence.weight - 8.0).abs() < 1e-6);
+        let weight = |count, most| all(vec![example(&[1, 2, 3], 2); count], most, None)[0].sequence.weight;
+        assert!((weight(10_000, 64) - 8.0).abs() < 1e-6 && (weight(10_000, 1) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn equal_examples_count_the_mean_of_their_weights() {
+        let mut rated = vec![example(&[1, 2, 3], 2); 4];
+        rated[0].sequence.weight = 0.2;
+        assert!((all(rated, 64, None)[0].sequence.weight - 2.0 * 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn where_nothing_merges_the_first_of_many_copies_stay() {
+        let mut calls = [vec![example(&[1, 2, 3], 2); 5], vec![example(&[1, 2, 4], 2); 2]].concat();
+        assert_eq!(bound(&mut calls, 3), 2);
+        assert_eq!(calls.len(), 5);
     }
 
     #[test]
     fn turns_of_one_conversation_become_one_sequence() {
         let turns = vec![example(&[1, 2, 3, 4, 5, 6], 5), example(&[1, 2, 3], 2), example(&[1, 2, 9], 2), example(&[7, 8], 1)];
         for (switch, count) in [(1, 3), (2, 4), (4, 4), (5, 3)] {
-            assert_eq!(all(turns.clone(), Some(switch)).len(), count, "beyond {switch} tokens nothing is the same");
+            assert_eq!(all(turns.clone(), 64, Some(switch)).len(), count, "beyond {switch} tokens nothing is the same");
         }
-        let merged = all(turns, None);
+        let merged = all(turns, 64, None);
         assert_eq!(merged.len(), 3, "the answer 9 branches off and stays alone");
         let long = merged.iter().find(|e| e.sequence.tokens.len() == 5).expect("the longest is kept");
         assert_eq!(long.sequence.targets, [None, Some(3), None, None, Some(6)]);

@@ -1,5 +1,8 @@
 //! How long a run is. A budget becomes steps once, here; the steps are what the run records and repeats by.
+use std::collections::BTreeSet;
+
 use model::Config;
+use record::Unseen;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
@@ -39,8 +42,8 @@ pub struct Plan {
     pub examples: usize,
     /// Calls that these stand for.
     pub calls: u64,
-    /// Calls left out because the run is too short to see them once.
-    pub over_budget: u64,
+    /// What is left out because the run is too short to see it once.
+    pub over_budget: Unseen,
     /// Validation examples in use, from the front of [`Examples::validation`].
     pub validation: usize,
     /// Steps between looks at them.
@@ -81,7 +84,7 @@ impl Finetune {
             learning_rate: self.peak(config),
             examples: used,
             calls: calls(&examples.train[..used]),
-            over_budget: calls(&examples.train[used..]),
+            over_budget: unseen(&examples.train, used),
             validation: affordable_validation(&examples.validation, validation_tokens),
             validate_every,
             tokens_per_second: tokens_per_second.filter(|_| self.train_minutes.is_some()),
@@ -110,6 +113,14 @@ impl Plan {
         let broken = |cause: serde_json::Error| Error::Checkpoint { name: PLAN.to_owned(), cause: cause.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(broken)
     }
+}
+
+/// What the examples behind the first `used` stand for.
+fn unseen(examples: &[Example], used: usize) -> Unseen {
+    let (seen, rest) = examples.split_at(used);
+    let ids = |examples: &[Example]| examples.iter().map(|example| example.conversation.clone()).collect::<BTreeSet<_>>();
+    let conversations = ids(rest).difference(&ids(seen)).count() as u64;
+    Unseen { calls: calls(rest), conversations, tokens: rest.iter().map(|example| example.tokens).sum() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "tokens of a log are far below 2^53")]

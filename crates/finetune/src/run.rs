@@ -5,6 +5,9 @@ use crate::batches::Batches;
 use crate::trainer::{Recipe, Windows, run};
 use crate::{CHECKPOINT, CheckpointSink, Error, Examples, Finetune, Learner, Mode, Outcome, PLAN, Plan, Schedule, Sequence};
 
+/// Reason of the calls that a run was too short to see.
+pub const OVER_BUDGET: &str = "over the budget of steps";
+
 /// Names that the manifest carries and training does not care about.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
@@ -62,9 +65,8 @@ impl Finetune {
     #[must_use]
     pub fn manifest(&self, origin: Origin<'_>, examples: &Examples, plan: &Plan, outcome: &Outcome) -> Adapter {
         let mut left_out = examples.left_out.clone();
-        if plan.over_budget > 0 {
-            left_out.push(("over the budget of steps".to_owned(), plan.over_budget));
-        }
+        let over_budget = Some(plan.over_budget).filter(|unseen| unseen.calls > 0);
+        left_out.extend(over_budget.map(|unseen| (OVER_BUDGET.to_owned(), unseen.calls)));
         Adapter {
             fingerprint: Fingerprint::of(self, &[origin.base, &examples.fingerprint, &Fingerprint::of_bytes(&plan.steps.to_le_bytes())]),
             task: origin.task.clone(),
@@ -80,6 +82,9 @@ impl Finetune {
             soft_targets: examples.softened.known(),
             examples: plan.calls,
             left_out,
+            too_long: examples.too_long.clone(),
+            over_budget,
+            repeats: examples.repeats,
             seed: self.seed,
             base: origin.base.clone(),
             data: examples.fingerprint.clone(),

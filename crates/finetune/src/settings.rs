@@ -3,7 +3,7 @@ use model::Config;
 use model::train::Trainable;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Feedback};
 
 /// What of the base model learns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,11 @@ pub struct Finetune {
     pub max_prompt_tokens: usize,
     /// What of a prompt the model is shown, in training and ever after: `keep` or `drop-shared`.
     pub prompt: PromptMode,
+    /// Of equal calls, those that count at most.
+    pub max_duplicates: u64,
+    /// How alike a prompt must be to one held out or calibrated on for its call to be left out, as a Jaccard similarity up to 1, which only
+    /// copies have; 0 leaves none out.
+    pub near_duplicates: f64,
     /// How calls become batches.
     pub batching: Batching,
     /// Whether examples are shuffled. Without, calls go through in the order of the log, one sequence each.
@@ -92,8 +97,8 @@ pub struct Finetune {
     pub teacher: Vec<String>,
     /// How much of what the teacher expected counts where the log has its log-probabilities; the rest is the logged token. 0 for none.
     pub soft_weight: f64,
-    /// Whether conversations that the log calls a failure are left out while enough others remain.
-    pub prefer_success: bool,
+    /// What becomes of the rewards, ratings and thumbs of the log.
+    pub feedback: Feedback,
 }
 
 impl Default for Finetune {
@@ -118,20 +123,22 @@ impl Default for Finetune {
             checkpoint_every: 50,
             max_prompt_tokens: 4_096,
             prompt: PromptMode::Keep,
+            max_duplicates: 64,
+            near_duplicates: 0.8,
             batching: Batching::Tree,
             shuffle: true,
             seed: 7,
             init_adapter: None,
             teacher: Vec::new(),
             soft_weight: 0.5,
-            prefer_success: true,
+            feedback: Feedback::PreferSuccess,
         }
     }
 }
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
 }
 
 impl Finetune {
@@ -186,6 +193,12 @@ impl Finetune {
         }
         if !(0.0..=0.5).contains(&self.validation_share) {
             return refuse("validation_share", self.validation_share.to_string(), "a share from 0 to 0.5");
+        }
+        if self.max_duplicates == 0 {
+            return refuse("max_duplicates", "0".to_owned(), "1 or more: 1 counts every call once, however often it occurs");
+        }
+        if !(0.0..=1.0).contains(&self.near_duplicates) {
+            return refuse("near_duplicates", self.near_duplicates.to_string(), "a similarity up to 1, or 0 for none");
         }
         if self.sweep && self.validation_share == 0.0 {
             return refuse("sweep", "true".to_owned(), "a `validation_share` above 0, to choose by");

@@ -1,4 +1,5 @@
 //! The crate's integration tests, linked once.
+mod choice;
 mod fine_tuning;
 mod handover;
 mod parity;

@@ -3,7 +3,7 @@ use crate::world::{call, chat, config, model, train_split};
 use finetune::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Error, Finetune, InMemory, Limit, METRICS, Mode, Outcome, Plan, adapter, load_adapter};
 use model::Weights;
 use model::train::{TrainModel, Trainable};
-use record::{Part, Silent, Train};
+use record::{Part, Silent, Train, Unseen};
 use serde_json::{Value, json};
 
 fn log(conversations: usize) -> Part<Train> {
@@ -25,7 +25,7 @@ fn settings(epochs: f64) -> Finetune {
 
 /// Trains on a log and returns the exported adapter with the outcome.
 fn trained(model: &TrainModel, settings: &Finetune, part: &Part<Train>, sink: &mut InMemory) -> (Vec<u8>, Outcome) {
-    let examples = settings.examples(part, &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(part, &(), &chat(), &config()).expect("usable calls");
     let plan = settings.plan(&examples, &config(), None).expect("a plan");
     let outcome = settings.train(model, &examples, &plan, sink, &Silent).expect("a healthy run");
     let bytes = match settings.mode {
@@ -63,7 +63,7 @@ fn a_resumed_run_leaves_the_same_bytes() {
             self.0.load(name)
         }
     }
-    let examples = settings.examples(&part, &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(&part, &(), &chat(), &config()).expect("usable calls");
     let plan = settings.plan(&examples, &config(), None).expect("a plan");
     let mut dying = Dying(InMemory::default(), 0);
     settings.train(&model(settings.trainable()), &examples, &plan, &mut dying, &Silent).expect_err("killed at step 20");
@@ -92,7 +92,7 @@ fn other_settings_do_not_take_up_a_checkpoint() {
     let short = Finetune { max_steps: Some(10), ..settings(9.0) };
     trained(&model(short.trainable()), &short, &log(24), &mut sink);
     let other = Finetune { seed: 8, ..short };
-    let examples = other.examples(&log(24), &chat(), &config()).expect("usable calls");
+    let examples = other.examples(&log(24), &(), &chat(), &config()).expect("usable calls");
     let plan = other.plan(&examples, &config(), None).expect("a plan");
     let error = other.train(&model(other.trainable()), &examples, &plan, &mut sink, &Silent).expect_err("another run's checkpoint");
     assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
@@ -136,7 +136,7 @@ fn only_answers_carry_loss_and_what_is_left_out_is_counted() {
     calls[6].request.0["messages"][1]["content"] = json!(long.join(" "));
     calls[7].request.0["messages"][1]["content"] = json!([long.join(" "), long.join(" ")].join(" "));
     let settings = Finetune { teacher: vec!["teacher".to_owned()], max_prompt_tokens: 70, ..settings(1.0) };
-    let examples = settings.examples(&train_split(calls), &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(&train_split(calls), &(), &chat(), &config()).expect("usable calls");
     let reasons: Vec<_> = examples.left_out.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     let expected = [
         ("answered by a model that is no teacher", 1),
@@ -152,7 +152,7 @@ fn only_answers_carry_loss_and_what_is_left_out_is_counted() {
         assert_eq!(targets.len(), 3);
     }
     let none = Finetune { teacher: vec!["nobody".to_owned()], ..settings };
-    let error = none.examples(&log(20), &chat(), &config()).expect_err("no teacher of that name");
+    let error = none.examples(&log(20), &(), &chat(), &config()).expect_err("no teacher of that name");
     assert!(error.to_string().contains("20 answered by a model that is no teacher"), "{error}");
 }
 
@@ -160,7 +160,7 @@ fn only_answers_carry_loss_and_what_is_left_out_is_counted() {
 fn validation_takes_whole_conversations() {
     let part = train_split((0..120).map(|i| call(i % 30, u32::try_from(i / 30).expect("small"), i)));
     let settings = Finetune { validation_share: 0.2, ..settings(1.0) };
-    let examples = settings.examples(&part, &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(&part, &(), &chat(), &config()).expect("usable calls");
     let names = |examples: &[finetune::Example]| examples.iter().map(|e| e.conversation.clone()).collect::<std::collections::BTreeSet<_>>();
     let (train, validation) = (names(&examples.train), names(&examples.validation));
     assert_eq!((train.len(), validation.len()), (24, 6));
@@ -177,7 +177,7 @@ fn failures_are_left_out_only_while_enough_successes_remain() {
         }))
     };
     let kept = |failures| {
-        let examples = settings(1.0).examples(&part(failures), &chat(), &config()).expect("usable calls");
+        let examples = settings(1.0).examples(&part(failures), &(), &chat(), &config()).expect("usable calls");
         examples.train.iter().map(|example| example.calls).sum::<u64>()
     };
     assert_eq!(kept(30), 70);
@@ -188,13 +188,13 @@ fn failures_are_left_out_only_while_enough_successes_remain() {
 fn a_budget_becomes_steps_once_and_its_sample_is_spread_over_conversations() {
     let part = train_split((0..200).map(|i| call(if i < 150 { 0 } else { i - 149 }, u32::try_from(i).expect("small"), i)));
     let settings = Finetune { train_minutes: Some(1.0), ..settings(3.0) };
-    let examples = settings.examples(&part, &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(&part, &(), &chat(), &config()).expect("usable calls");
     assert!(settings.plan(&examples, &config(), None).is_err(), "minutes mean nothing without a throughput");
     let ample = settings.plan(&examples, &config(), Some(1e6)).expect("a plan");
-    assert_eq!((ample.limit, ample.over_budget), (Limit::Epochs, 0));
+    assert_eq!((ample.limit, ample.over_budget), (Limit::Epochs, Unseen::default()));
     let tight = settings.plan(&examples, &config(), Some(10.0)).expect("a plan");
     assert_eq!(tight.limit, Limit::TrainMinutes);
-    assert!(tight.over_budget > 0 && tight.steps < ample.steps, "{tight:?}");
+    assert!(tight.over_budget.calls > 0 && tight.steps < ample.steps, "{tight:?}");
     let used = &examples.train[..tight.examples];
     let conversations: std::collections::BTreeSet<_> = used.iter().map(|e| &e.conversation).collect();
     assert!(conversations.len() * 10 > used.len() * 9, "{} of {}", conversations.len(), used.len());

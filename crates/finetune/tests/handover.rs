@@ -35,7 +35,7 @@ fn written_for(trainer: Trainer, settings: &Finetune, config: &Config) -> Result
     let (task, base) = (TaskId("t-1".into()), Fingerprint("base".into()));
     let weights = ["model.safetensors".to_owned()];
     let subject = Subject { task: &task, name: "route", model: "tiny", place: "/models/tiny", weights: &weights, base: &base };
-    settings.hand_over(trainer, subject, &part, &chat(), config)
+    settings.hand_over(trainer, subject, &part, &(), &chat(), config)
 }
 
 fn text(files: &Files, name: &str) -> String {

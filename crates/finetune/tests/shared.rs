@@ -21,7 +21,7 @@ fn reword(request: &mut Value) {
 }
 
 fn examples(calls: Vec<Call>) -> Result<Examples, Error> {
-    settings().examples(&train_split(calls), &chat(), &config())
+    settings().examples(&train_split(calls), &(), &chat(), &config())
 }
 
 fn system(dropped: Option<&Dropped>) -> Vec<&str> {
@@ -51,7 +51,7 @@ fn what_more_calls_begin_otherwise_is_not_dropped() {
     let found = examples(log(6, reword)).expect("usable calls");
     assert_eq!((found.dropped, found.left_out.len()), (None, 0));
     let kept = Finetune { prompt: PromptMode::Keep, ..settings() };
-    let whole = kept.examples(&train_split(log(6, reword)), &chat(), &config()).expect("usable calls");
+    let whole = kept.examples(&train_split(log(6, reword)), &(), &chat(), &config()).expect("usable calls");
     assert_eq!((whole.dropped, whole.fingerprint), (None, found.fingerprint));
 }
 
@@ -89,7 +89,7 @@ fn a_prompt_is_never_dropped_whole() {
 #[test]
 fn the_manifest_and_what_others_are_given_say_what_was_dropped() {
     let (part, task, base) = (train_split(log(2, reword)), TaskId("t-1".into()), Fingerprint("base".into()));
-    let found = settings().examples(&part, &chat(), &config()).expect("usable calls");
+    let found = settings().examples(&part, &(), &chat(), &config()).expect("usable calls");
     let plan = settings().plan(&found, &config(), None).expect("a plan");
     let outcome =
         settings().train(&model(settings().trainable()), &found, &plan, &mut InMemory::default(), &Silent).expect("a healthy run");
@@ -99,14 +99,14 @@ fn the_manifest_and_what_others_are_given_say_what_was_dropped() {
     assert_eq!((system(read.dropped.as_ref()), read.dropped.is_some()), (vec!["route this"], true));
     for trainer in [Trainer::Trl, Trainer::Axolotl] {
         let subject = Subject { task: &task, name: "route", model: "tiny", place: "/models/tiny", base: &base, weights: &[] };
-        let files = settings().hand_over(trainer, subject, &part, &chat(), &config()).expect("a good log");
+        let files = settings().hand_over(trainer, subject, &part, &(), &chat(), &config()).expect("a good log");
         let text = |name: &str| String::from_utf8(files[name].clone()).expect("text");
         assert!(!text("data/train.jsonl").contains("route this") && text("data/train.jsonl").contains("which w"));
         assert!(text("README.md").contains("7 tokens a prompt of 11"), "{}", text("README.md"));
         let manifest = Manifest::parse(&files[HANDOVER]).expect("ours");
         assert_eq!((manifest.unlike, manifest.settings.prompt), (0, PromptMode::DropShared));
         // what comes back is held against the same examples
-        let again = manifest.settings.examples(&part, &chat(), &config()).expect("usable calls");
+        let again = manifest.settings.examples(&part, &(), &chat(), &config()).expect("usable calls");
         assert!(manifest.learnt(&again.fingerprint).is_ok());
     }
     assert!(read.dropped.expect("a head").shared.trim(&Request(json!({"messages": []}))).is_none());

@@ -34,7 +34,7 @@ fn answered(c: usize, tokens: &[&str]) -> Call {
 
 fn examples(settings: &Finetune, calls: impl IntoIterator<Item = Call>) -> Examples {
     let config = Config::load(&nano()).expect("a fixture");
-    settings.examples(&train_split(calls), &Chat::load(&nano()).expect("a fixture"), &config).expect("usable calls")
+    settings.examples(&train_split(calls), &(), &Chat::load(&nano()).expect("a fixture"), &config).expect("usable calls")
 }
 
 fn settings(soft_weight: f64) -> Finetune {

@@ -14,7 +14,7 @@ fn settings(learning_rate: f64) -> Finetune {
 fn given(settings: &Finetune) -> (Examples, Plan) {
     let part = train_split((0..40).map(|c| call(c, 0, c % 4)));
     let settings = Finetune { validation_share: 0.2, ..settings.clone() };
-    let examples = settings.examples(&part, &chat(), &config()).expect("usable calls");
+    let examples = settings.examples(&part, &(), &chat(), &config()).expect("usable calls");
     let plan = settings.plan(&examples, &config(), None).expect("a plan");
     (examples, plan)
 }

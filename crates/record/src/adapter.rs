@@ -1,7 +1,7 @@
 //! A trained adapter and where it came from.
 use serde::{Deserialize, Serialize};
 
-use crate::{Dropped, Fingerprint, TaskId};
+use crate::{Dropped, Fingerprint, TaskId, TooLong, Unseen};
 
 /// What `finetune` leaves: a PEFT folder, or of a full fine-tune a model folder, and this manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,15 @@ pub struct Adapter {
     pub examples: u64,
     /// Training examples left out (too long, over the budget), and why.
     pub left_out: Vec<(String, u64)>,
+    /// The tail of those that were too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_long: Option<TooLong>,
+    /// What the run was too short to see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_budget: Option<Unseen>,
+    /// Training examples used though they nearly repeat a held-out prompt, since most of the task's do; 0 where such were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u64,
     /// Seed of the run.
     pub seed: u64,
     /// Fingerprint of the base weights.
@@ -44,4 +53,9 @@ pub struct Adapter {
     /// The head of the prompts that it was trained without, and is to be judged and served without; none where prompts are whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<Dropped>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -48,15 +48,37 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether the log calls the conversation a success: `reward`, `success`, `score` or `rating`
-    /// of the feedback as a share of one, if present. Booleans count as 0 and 1.
+    /// What the log says of the conversation (`reward`, `success`) or, where it does not, of this call ([`Call::grade`]), as a share
+    /// of one, if present.
     #[must_use]
     pub fn reward(&self) -> Option<f64> {
-        ["reward", "success", "score", "rating"].iter().find_map(|key| match self.feedback.get(*key) {
-            Some(Value::Bool(b)) => Some(f64::from(u8::from(*b))),
-            Some(value) => value.as_f64(),
-            None => None,
-        })
+        self.outcome().or_else(|| self.grade())
+    }
+
+    /// What the log says of the whole conversation: `reward` or `success` of the feedback.
+    #[must_use]
+    pub fn outcome(&self) -> Option<f64> {
+        self.stated(&["reward", "success"])
+    }
+
+    /// What the log says of this call alone: `score`, `rating`, `thumbs` or `thumbs_up` of the feedback.
+    #[must_use]
+    pub fn grade(&self) -> Option<f64> {
+        self.stated(&["score", "rating", "thumbs", "thumbs_up"])
+    }
+
+    /// The first of these keys that holds a number; booleans and the words of thumbs count as 0 and 1.
+    fn stated(&self, keys: &[&str]) -> Option<f64> {
+        let number = |value: &Value| match value {
+            Value::Bool(good) => Some(f64::from(u8::from(*good))),
+            Value::String(word) => match word.to_lowercase().as_str() {
+                "up" | "thumbs_up" | "positive" | "good" | "true" => Some(1.0),
+                "down" | "thumbs_down" | "negative" | "bad" | "false" => Some(0.0),
+                word => word.parse().ok().filter(|number: &f64| number.is_finite()),
+            },
+            value => value.as_f64(),
+        };
+        keys.iter().find_map(|key| self.feedback.get(*key).and_then(number))
     }
 
     /// The model that answered: the one served, else the one requested.
@@ -193,4 +215,24 @@ pub struct Usage {
     pub completion: Option<u64>,
     /// The part of `prompt` that was read from the provider's cache.
     pub cached: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Call;
+    use serde_json::json;
+
+    #[test]
+    fn feedback_is_of_the_conversation_or_of_the_call() {
+        let of = |feedback| {
+            let row = json!({"source_id": "s", "conversation_id": "c", "request": {}, "response": {}, "feedback": feedback});
+            let call: Call = serde_json::from_value(row).expect("the record has every required field");
+            (call.outcome(), call.grade(), call.reward())
+        };
+        assert_eq!(of(json!({"reward": 0.5, "rating": 4})), (Some(0.5), Some(4.0), Some(0.5)));
+        assert_eq!(of(json!({"thumbs": "down"})), (None, Some(0.0), Some(0.0)));
+        assert_eq!(of(json!({"thumbs_up": true, "success": null})), (None, Some(1.0), Some(1.0)));
+        assert_eq!(of(json!({"score": "0.75"})), (None, Some(0.75), Some(0.75)));
+        assert_eq!(of(json!({"comment": "fine", "rating": "?"})), (None, None, None));
+    }
 }

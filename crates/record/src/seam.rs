@@ -54,6 +54,20 @@ pub trait Predictor {
     fn predict(&mut self, prompts: &[Prompt<'_>], progress: &dyn Progress) -> Result<Vec<Prediction>, PredictError>;
 }
 
+/// Knows the prompts that are held out or calibrated on, and says nothing of them but whether another nearly repeats one. Implemented
+/// by `evaluate`, which may see them; `finetune` learns from no such call.
+pub trait Withheld: Sync {
+    /// Whether a prompt nearly repeats one of them.
+    fn near(&self, prompt: Prompt<'_>) -> bool;
+}
+
+/// Nothing is withheld.
+impl Withheld for () {
+    fn near(&self, _: Prompt<'_>) -> bool {
+        false
+    }
+}
+
 /// Tells a person how far a long work is. Implemented by the terminal; steps only count.
 pub trait Progress: Sync {
     /// Begins a piece of work of `total` units (0 where unknown).

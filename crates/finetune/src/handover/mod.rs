@@ -9,7 +9,7 @@ mod torchtune;
 mod trl;
 
 use model::{Chat, ChatTemplate, Config, linears};
-use record::{Fingerprint, Part, TaskId, Train};
+use record::{Fingerprint, Part, TaskId, Train, Withheld};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -144,18 +144,19 @@ impl Finetune {
         trainer: Trainer,
         subject: Subject<'_>,
         part: &Part<Train>,
+        withheld: &dyn Withheld,
         chat: &Chat,
         config: &Config,
     ) -> Result<Files, Error> {
         self.can_leave(trainer)?;
-        let whole = self.examples(part, chat, config)?;
+        let whole = self.examples(part, withheld, chat, config)?;
         // a row for each call: no other trainer shares what calls have in common
         let alone = Self { batching: Batching::Independent, train_minutes: None, ..self.clone() };
-        let Examples { train, validation, left_out, dropped, .. } = alone.examples(part, chat, config)?;
+        let Examples { train, validation, left_out, too_long, repeats, dropped, .. } = alone.examples(part, withheld, chat, config)?;
         let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
         let rows = |examples: &[Example]| examples.iter().map(|example| Row::new(example, part, chat)).collect::<Result<Vec<_>, _>>();
         let (train_rows, validation_rows) = (rows(&train)?, rows(&validation)?);
-        let examples = Examples { train, validation, left_out, dropped, ..whole };
+        let examples = Examples { train, validation, left_out, too_long, repeats, dropped, ..whole };
         let plan = alone.plan(&examples, config, None)?;
         let prompt_tokens = examples.dropped.as_ref().map(|dropped| dropped.prompt_tokens);
         let given = Given {
