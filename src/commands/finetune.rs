@@ -91,11 +91,14 @@ pub fn step(context: &Context, store: &Store, tasks: &[Task], candidates: &[Cand
 }
 
 fn told(Trained { adapter, sweep, .. }: &Trained) -> String {
-    let right =
-        adapter.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
     let rates = sweep.as_ref().map_or_else(String::new, rates);
     let soft = adapter.soft_targets.map_or_else(String::new, |share| format!(", {:.0} % of the answer tokens soft", 100.0 * share));
-    format!("{} examples, best at step {}{soft}{right}{rates}", adapter.examples, adapter.best_step)
+    format!("{} examples, best at step {}{soft}{}{rates}", adapter.examples, adapter.best_step, validated(adapter.validation_right))
+}
+
+/// Share of the validation answers that are right, as the end of a line.
+pub fn validated(right: Option<f64>) -> String {
+    right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right))
 }
 
 /// What prompts are shown without, where anything was to be dropped.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 
 use crate::commands::evaluate::{Judge, endpoint_key};
-use crate::commands::finetune::{Trained, examples, settings, train};
+use crate::commands::finetune::{Trained, examples, settings, train, validated};
 use crate::context::Context;
 use crate::error::hinted;
 use crate::models::Base;
@@ -172,12 +172,11 @@ impl Round {
 
     fn told(&self) -> String {
         let Self { round, answered, wrong, asked, known, failed, withheld, repeated, corrected, .. } = self;
-        let right =
-            self.validation_right.map_or_else(String::new, |right| format!(", {:.0} % of the validation answers right", 100.0 * right));
         format!(
             "round {round}, {wrong} of {answered} prompts answered otherwise; {asked} asked for {} USD, {known} known, {failed} failed, \
-             {withheld} withheld; {repeated} as logged, {corrected} otherwise{right}",
-            usd(self.usd)
+             {withheld} withheld; {repeated} as logged, {corrected} otherwise{}",
+            usd(self.usd),
+            validated(self.validation_right)
         )
     }
 }

@@ -81,47 +81,52 @@ def axolotl_learns(folder, tokenizer):
     return made
 
 
-def main():
+def check(binary, scratch, task):
+    given = ["--task", task, "--max-steps", str(STEPS), "--set", "finetune.batch_size=8"]
+    shell(binary, scratch, "finetune", "--export", "trl", "--out", "trl", *given)
+    folder = scratch / "trl" / task / "nano"
+    if not folder.exists():
+        print(f"{task}: nothing to learn from")
+        return
+    manifest = json.loads((folder / "handover.json").read_text())
+    os.chdir(folder)
+    tokenizer, made, losses = trl_learns()
+    assert len(made) == manifest["train"], (len(made), manifest["train"])
+    assert len(losses) == manifest["steps"] and losses[-1] < losses[0], losses
+    # the same calls as Axolotl is given them are texts of our own rendering: what both learn must be one
+    shell(binary, scratch, "finetune", "--export", "axolotl", "--out", "axolotl", *given)
+    other = scratch / "axolotl" / task / "nano"
+    rows = [json.loads(line)["segments"] for line in (other / "data/train.jsonl").read_text().splitlines()]
+    ours = [[tokenizer(segment["text"], add_special_tokens=False)["input_ids"] for segment in row] for row in rows]
+    ours = [list(zip(prompt + answer, [-100] * len(prompt) + answer)) for prompt, answer in ours]
+    assert made == ours, next((a, b) for a, b in zip(texts(tokenizer, made), texts(tokenizer, ours)) if a != b)
+    if "axolotl" in sys.argv[3:4]:
+        assert axolotl_learns(other, tokenizer) == ours
+        print(f"{task}: axolotl's own strategy and schema take {len(ours)} rows, the same tokens")
+    taken = shell(binary, scratch, "adapter", "import", str(folder / "adapter"), "--task", task, "--model", "nano", "--format", "json")
+    again = shell(binary, scratch, "adapter", "import", str(folder / "adapter"), "--task", task, "--model", "nano", "--format", "json")
+    assert taken == again
+    adapter = json.loads(taken)["adapters"][0]
+    shell(binary, scratch, "evaluate", "--task", task)
+    scores = [json.loads(line) for line in shell(binary, scratch, "show", "scores", "--format", "jsonl").splitlines()]
+    mark = adapter["fingerprint"][:8]
+    scored = [score for score in scores if mark in score["candidate"]]
+    score = scored[0]["score"] if scored else None
+    print(
+        f"{task}: {len(made)} rows, unlike {manifest['unlike']}, TRL's loss {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps; "
+        f"imported: loss {adapter['train_loss']:.3f}, validation {adapter['validation_loss']}, held-out score {score}"
+    )
+
+
+def each(check):
+    """Calls `check(binary, scratch, task)` for each task of the log, or for those that are named behind the third argument."""
     binary, log = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         names = prepared(binary, log, scratch)
         for task in [name for name in names if name in sys.argv[4:] or not sys.argv[4:]]:
-            given = ["--task", task, "--max-steps", str(STEPS), "--set", "finetune.batch_size=8"]
-            shell(binary, scratch, "finetune", "--export", "trl", "--out", "trl", *given)
-            folder = scratch / "trl" / task / "nano"
-            if not folder.exists():
-                print(f"{task}: nothing to learn from")
-                continue
-            manifest = json.loads((folder / "handover.json").read_text())
-            os.chdir(folder)
-            tokenizer, made, losses = trl_learns()
-            assert len(made) == manifest["train"], (len(made), manifest["train"])
-            assert len(losses) == manifest["steps"] and losses[-1] < losses[0], losses
-            # the same calls as Axolotl is given them are texts of our own rendering: what both learn must be one
-            shell(binary, scratch, "finetune", "--export", "axolotl", "--out", "axolotl", *given)
-            other = scratch / "axolotl" / task / "nano"
-            rows = [json.loads(line)["segments"] for line in (other / "data/train.jsonl").read_text().splitlines()]
-            ours = [[tokenizer(segment["text"], add_special_tokens=False)["input_ids"] for segment in row] for row in rows]
-            ours = [list(zip(prompt + answer, [-100] * len(prompt) + answer)) for prompt, answer in ours]
-            assert made == ours, next((a, b) for a, b in zip(texts(tokenizer, made), texts(tokenizer, ours)) if a != b)
-            if "axolotl" in sys.argv[3:4]:
-                assert axolotl_learns(other, tokenizer) == ours
-                print(f"{task}: axolotl's own strategy and schema take {len(ours)} rows, the same tokens")
-            taken = shell(binary, scratch, "adapter", "import", str(folder / "adapter"), "--task", task, "--model", "nano", "--format", "json")
-            again = shell(binary, scratch, "adapter", "import", str(folder / "adapter"), "--task", task, "--model", "nano", "--format", "json")
-            assert taken == again
-            adapter = json.loads(taken)["adapters"][0]
-            shell(binary, scratch, "evaluate", "--task", task)
-            scores = [json.loads(line) for line in shell(binary, scratch, "show", "scores", "--format", "jsonl").splitlines()]
-            mark = adapter["fingerprint"][:8]
-            scored = [score for score in scores if mark in score["candidate"]]
-            score = scored[0]["score"] if scored else None
-            print(
-                f"{task}: {len(made)} rows, unlike {manifest['unlike']}, TRL's loss {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps; "
-                f"imported: loss {adapter['train_loss']:.3f}, validation {adapter['validation_loss']}, held-out score {score}"
-            )
+            check(binary, scratch, task)
 
 
 if __name__ == "__main__":
-    main()
+    each(check)

@@ -10,9 +10,8 @@ import pathlib
 import runpy
 import subprocess
 import sys
-import tempfile
 
-from handover_check import STEPS, prepared, shell
+from handover_check import STEPS, each, shell
 
 BATCH = 8
 
@@ -52,7 +51,8 @@ def loss(folder, rows):
     return total / count
 
 
-def check(binary, scratch, task, processes):
+def check(binary, scratch, task):
+    processes = int(sys.argv[3])
     given = ["--task", task, "--max-steps", str(STEPS), "--set", f"finetune.batch_size={BATCH}"]
     for trainer in ["torchtune", "axolotl"]:
         shell(binary, scratch, "finetune", "--export", trainer, "--out", trainer, *given)
@@ -92,14 +92,5 @@ def check(binary, scratch, task, processes):
     )
 
 
-def main():
-    binary, log = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
-        names = prepared(binary, log, scratch)
-        for task in [name for name in names if name in sys.argv[4:] or not sys.argv[4:]]:
-            check(binary, scratch, task, int(sys.argv[3]))
-
-
 if __name__ == "__main__":
-    recipe(sys.argv[2:]) if sys.argv[1] == "recipe" else main()
+    recipe(sys.argv[2:]) if sys.argv[1] == "recipe" else each(check)

@@ -46,7 +46,7 @@ pub struct Examples {
     pub too_long: Option<TooLong>,
     /// Calls learnt from though they nearly repeat a withheld prompt; 0 where such were left out.
     pub repeats: u64,
-    /// Identity of all of the above.
+    /// Identity of the train and the validation examples.
     pub fingerprint: Fingerprint,
 }
 
@@ -82,7 +82,9 @@ impl Finetune {
             PromptMode::Keep => None,
             PromptMode::DropShared => shared::dropped(part, chat),
         };
-        let chat = &chat.clone().without(dropped.as_ref().map(|dropped| dropped.shared.clone()));
+        // a tokenizer is large: it is copied where prompts change alone
+        let trimming = dropped.as_ref().map(|dropped| chat.clone().without(Some(dropped.shared.clone())));
+        let chat = trimming.as_ref().unwrap_or(chat);
         let bytes = soft::bytes(self.soft_weight, part, chat);
         let make = |(position, call)| self.example(position, call, (chat, bytes.as_ref()), config);
         let made: Vec<_> = part.par_iter().enumerate().map(make).collect();
@@ -145,10 +147,10 @@ impl Finetune {
         if matches!(call.response.finish_reason(), Some("length" | "content_filter")) {
             return Err((reason::CUT_OFF, None));
         }
-        if chat.shown(&call.request).is_err() {
-            return Err((reason::HEAD, None));
-        }
-        let example = chat.example(&call.request, message.0).map_err(|_| (reason::TEMPLATE, None))?;
+        let example = chat.example(&call.request, message.0).map_err(|error| match error {
+            model::Error::Head => (reason::HEAD, None),
+            _ => (reason::TEMPLATE, None),
+        })?;
         if example.prompt.is_empty() || example.completion.is_empty() {
             return Err((reason::TEMPLATE, None));
         }
@@ -201,14 +203,20 @@ fn sequence(prompt: &[u32], completion: &[u32]) -> Sequence {
 /// Drops examples whose prompts nearly repeat what is withheld, unless these are more than half: a task whose traffic repeats itself so
 /// could not be learnt otherwise, and will go on repeating itself. Says how many were dropped, and how many kept nevertheless.
 fn without_near(examples: &mut Vec<Example>, part: &Part<Train>, withheld: &dyn Withheld) -> (u64, u64) {
-    let near: Vec<bool> = examples.par_iter().map(|example| withheld.near(part[example.position].prompt())).collect();
-    let count = near.iter().filter(|near| **near).count();
-    if count * 2 > examples.len() {
-        return (0, count as u64);
+    let keep: Vec<bool> = examples.par_iter().map(|example| !withheld.near(part[example.position].prompt())).collect();
+    let near = keep.iter().filter(|keep| !**keep).count();
+    if near * 2 > examples.len() {
+        return (0, near as u64);
     }
-    let mut near = near.into_iter();
-    examples.retain(|_| !near.next().expect("one for each example"));
-    (count as u64, 0)
+    (only(examples, keep), 0)
+}
+
+/// Drops the examples that are not marked. Says how many.
+pub(crate) fn only(examples: &mut Vec<Example>, keep: Vec<bool>) -> u64 {
+    let before = examples.len();
+    let mut keep = keep.into_iter();
+    examples.retain(|_| keep.next().expect("a mark for each example"));
+    (before - examples.len()) as u64
 }
 
 fn fingerprint(train: &[Example], validation: &[Example]) -> Fingerprint {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use model::train::Soft;
 
-use crate::examples::Example;
+use crate::examples::{Example, only};
 use crate::{Sequence, soft};
 
-/// Both savings. Of equal calls `most` count at most. Sequences of more than `switch` tokens are computed otherwise than shorter ones, if there is such a number.
+/// Both savings. Of equal calls `most` count at most. Sequences of more than `switch` tokens are computed otherwise than shorter
+/// ones, if there is such a number.
 pub(crate) fn all(examples: Vec<Example>, most: u64, switch: Option<usize>) -> Vec<Example> {
     turns(duplicates(examples, most), switch.unwrap_or(usize::MAX))
 }
@@ -49,16 +50,13 @@ fn duplicates(examples: Vec<Example>, most: u64) -> Vec<Example> {
 /// Keeps the first `most` of equal sequences each. Says how many were dropped.
 pub(crate) fn bound(examples: &mut Vec<Example>, most: u64) -> u64 {
     let mut seen = BTreeMap::<(&[u32], &[Option<u32>]), u64>::new();
-    let mut kept = Vec::with_capacity(examples.len());
+    let mut keep = Vec::with_capacity(examples.len());
     for example in examples.iter() {
         let count = seen.entry((&example.sequence.tokens, &example.sequence.targets)).or_default();
         *count += 1;
-        kept.push(*count <= most);
+        keep.push(*count <= most);
     }
-    let dropped = kept.iter().filter(|kept| !**kept).count() as u64;
-    let mut kept = kept.into_iter();
-    examples.retain(|_| kept.next().expect("one for each example"));
-    dropped
+    only(examples, keep)
 }
 
 /// The calls of one conversation repeat what came before: where the whole of one call is the beginning of another

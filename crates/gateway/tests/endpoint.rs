@@ -1,7 +1,8 @@
 //! The client against a real HTTP server on the loopback address.
 #![expect(clippy::disallowed_methods, reason = "the test is the server: it listens on loopback and makes clean text by hand")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod http;
+
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -24,28 +25,15 @@ fn server(statuses: &'static [u16]) -> String {
     let address = listener.local_addr().expect("a bound socket has an address");
     thread::spawn(move || {
         for status in statuses {
-            let (mut stream, _) = listener.accept().expect("the client connects");
-            let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
-            let mut length = 0;
-            let mut line = String::new();
-            while reader.read_line(&mut line).expect("headers are text") > 2 {
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().expect("a length is a number");
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).expect("the body is as long as said");
-            let asked: Value = serde_json::from_slice(&body).expect("the body is JSON");
+            let (stream, _) = listener.accept().expect("the client connects");
+            let asked: Value = serde_json::from_slice(&http::asked(&stream)).expect("the body is JSON");
             assert_eq!(asked["model"], "small");
             assert!(asked.get("stream").is_none());
             let answer = json!({
                 "choices": [{"message": {"role": "assistant", "content": asked["messages"][0]["content"]}}],
                 "usage": {"prompt_tokens": 7, "completion_tokens": 2}, "asked": asked["top_logprobs"]
             });
-            let answer = answer.to_string();
-            write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}", answer.len())
-                .expect("the client reads");
+            http::answer(stream, *status, &answer.to_string()).expect("the client reads");
         }
     });
     format!("http://{address}/v1/")

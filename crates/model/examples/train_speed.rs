@@ -9,21 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use model::train::{Sequence, TrainModel, Trainable};
 use model::{Config, Weights};
 
-type Failure = Box<dyn std::error::Error>;
+mod shapes;
 
-fn config(name: &str) -> Result<Config, Failure> {
-    let (vocabulary, hidden, inner, layers, heads, keys, head) = match name {
-        "nano" => (2048, 192, 512, 5, 6, 2, 32),
-        "smollm" => (49152, 576, 1536, 30, 9, 3, 64),
-        other => return Err(format!("`{other}` is neither `nano` nor `smollm`").into()),
-    };
-    let text = format!(
-        r#"{{"model_type": "llama", "vocab_size": {vocabulary}, "hidden_size": {hidden}, "intermediate_size": {inner},
-        "num_hidden_layers": {layers}, "num_attention_heads": {heads}, "num_key_value_heads": {keys}, "head_dim": {head},
-        "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true}}"#
-    );
-    Ok(Config::from_json(text.as_bytes(), name)?)
-}
+type Failure = Box<dyn std::error::Error>;
 
 /// Multiplications and additions of a training token, two for each pair: forward 2, input gradient 2, weight gradient 2 where
 /// it is trained; attention 2 forward and 5 back, over half the length.
@@ -55,7 +43,7 @@ fn main() -> Result<(), Failure> {
     let full = arguments.get(1).is_none_or(|kind| kind == "full");
     let (count, length, rounds) = (number(2, 16)?, number(3, 512)?, number(4, 5)?);
     let device = model::device(arguments.get(5).map_or("cpu", String::as_str))?;
-    let config = config(name)?;
+    let config = shapes::config(name)?;
     let mut model = TrainModel::random(&config, 0, DType::F32, &device)?;
     if !full {
         // in 16 bits, as files hold them

@@ -216,7 +216,7 @@ fn one<const R: usize>(work: &Work<'_>, head: usize, reader: &Reader<'_>, querie
     }
 }
 
-/// `sums += x · lanes`, rounded once.
+/// `sums += x · lanes`, rounded once: one instruction on every machine with AVX2, a slow call on older ones.
 #[inline(always)]
 fn add(sums: &mut Lanes, x: f32, lanes: &Lanes) {
     for (sums, lanes) in sums.iter_mut().zip(lanes) {

@@ -185,7 +185,8 @@ impl Chat {
         named.or_else(|| self.ends.first().copied()).expect("`new` refuses a model without an end")
     }
 
-    /// The assistant message that generated tokens are; `request` is the whole one, whose tools may have been called. Special tokens without meaning for the answer are dropped.
+    /// The assistant message that generated tokens are; `request` is the whole one, whose tools may have been called. Special tokens
+    /// without meaning for the answer are dropped.
     ///
     /// # Errors
     /// When the decoder of the tokenizer fails.

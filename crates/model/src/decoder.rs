@@ -8,7 +8,7 @@ use crate::cache::{Cache, Path, Reader};
 use crate::names::{Fused, Norm, Widths, biased, norms};
 use crate::train::kernels::{Rotations, add, add_bias, gate, norm_heads, rms_norm, scale};
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
-use crate::train::tiles::Tiles;
+use crate::train::tiles::{Tiles, pieces};
 use crate::{Config, Error, Weights};
 
 /// A matrix in the layout in which a product needs no packing.
@@ -47,8 +47,8 @@ impl Linear {
             }
             first += part;
         }
-        let weight = match Tiles::new(&weight, (inputs, outputs), (outputs, 1)) {
-            Some(tiles) => Matrix::Tiles(tiles),
+        let weight = match pieces(&weight) {
+            Some(pieces) => Matrix::Tiles(Tiles::new(&weight, pieces, (inputs, outputs), (outputs, 1))),
             None => Matrix::Plain(weight),
         };
         Ok(Self { weight, bias: biases, inputs, outputs, factor: 1.0 })

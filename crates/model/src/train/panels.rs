@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::float::Float;
 use super::matmul::{Mat, MatMut, Old, multiply};
-use super::tiles::Tiles;
+use super::tiles::{Tiles, pieces};
 
 /// Outputs of a panel: four vectors of the widest kind, as many as the kernel of `gemm` takes at once, so that a panel is read from
 /// its first byte to its last. 128 rows times a matrix are a quarter faster than with `gemm`'s own packing, which pays for the
@@ -27,11 +27,13 @@ impl<F: Float> Panels<F> {
     /// Lays out `matrix` of (outputs, `inputs`).
     pub fn new(matrix: &[F], inputs: usize) -> Self {
         let outputs = matrix.len() / inputs;
-        let tiles = |matrix| {
-            let forward = Tiles::new(matrix, (inputs, outputs), (1, inputs))?;
-            Some([forward, Tiles::new(matrix, (outputs, inputs), (inputs, 1))?])
-        };
-        F::singles(matrix).and_then(tiles).map_or_else(|| Self::forward(matrix, inputs), Self::Both)
+        match F::singles(matrix).and_then(|matrix| Some((matrix, pieces(matrix)?))) {
+            Some((matrix, pieces)) => Self::Both([
+                Tiles::new(matrix, pieces, (inputs, outputs), (1, inputs)),
+                Tiles::new(matrix, pieces, (outputs, inputs), (inputs, 1)),
+            ]),
+            None => Self::forward(matrix, inputs),
+        }
     }
 
     fn forward(matrix: &[F], inputs: usize) -> Self {

@@ -69,14 +69,8 @@ impl TrainModel {
         let (inputs, outputs) = (widths.hidden, 2 * widths.inner);
         let matrix = vec![1.0_f32; outputs * inputs];
         let vectors = rate(&Panels::None, (&matrix, inputs), &time);
-        let layer = match &self.engine {
-            Engine::F32(frozen, _) => frozen.layers.first(),
-            _ => None,
-        };
-        let largest = layer.map_or(vectors, |layer| match &*layer.gate_up.panels {
-            Panels::None => vectors,
-            panels => rate(panels, (&matrix, inputs), &time),
-        });
+        let layer = if let Engine::F32(frozen, _) = &self.engine { frozen.layers.first() } else { None };
+        let largest = layer.map_or(vectors, |layer| rate(&layer.gate_up.panels, (&matrix, inputs), &time));
         Peak { vectors, largest }
     }
 }

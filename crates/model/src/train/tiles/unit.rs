@@ -26,7 +26,7 @@ pub(super) struct Unit {
 /// Which pieces of the left factor meet which of the right one. Left factors have three pieces; of the products only those that
 /// an f32 could hold are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pieces {
+pub(crate) enum Pieces {
     /// The right factor is exact in 16 bits.
     One,
     /// In two times 16 bits.
