@@ -4,7 +4,7 @@
 //! all threads for itself.
 use rayon::prelude::*;
 
-use super::attention::{Attended, Heads, attend, attend_back};
+use super::attention::{Attended, Heads, Parts, attend, attend_back};
 use super::branch::Style;
 use super::float::Float;
 use super::kernels::{Rotations, gate, gate_back, norm_heads, norm_heads_back, rms_norm, rms_norm_again, rms_norm_back};
@@ -75,6 +75,7 @@ pub(super) struct Scratch<F> {
     dmixed: Vec<F>,
     dqkv: Vec<F>,
     dnormed: Vec<F>,
+    parts: Parts<F>,
 }
 
 impl<F: Float> Scratch<F> {
@@ -256,7 +257,7 @@ impl<F: Float> Shared<F> {
         let (width, counts) = (heads.row(), [heads.queries, heads.keys]);
         let rotations = layer.look.rope.map(|rope| &self.rotations[rope]);
         scratch.fit_back(self, rows);
-        let Scratch { normed, inner, dinner, dgate_up, dmixed, dqkv, dnormed } = scratch;
+        let Scratch { normed, inner, dinner, dgate_up, dmixed, dqkv, dnormed, parts } = scratch;
         let [low_qkv, low_out, low_gate_up, low_down] = &kept.low;
         let ([branch_out, branch_down], [inverse_out, inverse_down]) = (&kept.branches, &kept.inverse_branches);
 
@@ -286,7 +287,7 @@ impl<F: Float> Shared<F> {
         });
 
         let attended = Attended { qkv: &kept.qkv, mixed: &kept.mixed, norms: &kept.norms };
-        attend_back(heads, &pack.segments, attended, dmixed, dqkv, cut.wide());
+        attend_back(heads, &pack.segments, attended, dmixed, (dqkv, parts), cut.wide());
 
         let work = (
             (cut.of(x), cut.of(&kept.inverse_in), cut.of(low_qkv), cut.of(&pack.positions)).into_par_iter(),

@@ -2,11 +2,13 @@
 use rayon::prelude::*;
 
 use super::Heads;
-use super::room::{Room, across, along, gather};
+use super::room::{Room, TILE, across, along, gather};
 use super::run::{Run, Segment, Sight};
+use super::unit;
 use crate::train::float::{Float, dot};
 use crate::train::kernels::add;
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
+use crate::train::tiles::Unit;
 use crate::train::vector::vectorised;
 
 /// What [`super::attend`] took and gave, for the way back.
@@ -18,6 +20,13 @@ pub(in crate::train) struct Attended<'a, F> {
     pub mixed: &'a [F],
     /// T × queries.
     pub norms: &'a [F],
+}
+
+impl<'a, F: Float> Attended<'a, F> {
+    /// Where this is f32.
+    fn singles(self) -> Option<Attended<'a, f32>> {
+        Some(Attended { qkv: F::singles(self.qkv)?, mixed: F::singles(self.mixed)?, norms: F::singles(self.norms)? })
+    }
 }
 
 /// Lists of runs that are taken side by side on a wide way back; each adds up the gradients of keys by itself.
@@ -38,6 +47,10 @@ fn lists<'a>(runs: &'a [Run<'a>], count: usize) -> Vec<&'a [Run<'a>]> {
     lists
 }
 
+/// Sums of gradients that are made side by side: of groups of heads and lists of runs. Kept, so that memory is asked for once.
+#[derive(Debug, Default)]
+pub(in crate::train) struct Parts<F>(Vec<Vec<F>>);
+
 /// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, tile by tile. `wide` takes groups of heads and
 /// lists of runs side by side; the bits depend on `wide`, not on the threads.
 pub(in crate::train) fn attend_back<F: Float>(
@@ -45,29 +58,44 @@ pub(in crate::train) fn attend_back<F: Float>(
     segments: &[Segment],
     kept: Attended<'_, F>,
     dmixed: &[F],
-    dqkv: &mut [F],
+    (dqkv, parts): (&mut [F], &mut Parts<F>),
     wide: bool,
 ) {
     let runs: Vec<_> = segments.iter().flat_map(|segment| Run::all(segment, heads.window)).collect();
     let lists = lists(&runs, if wide { LISTS } else { 1 });
-    let task = |i: usize| {
+    let rows = kept.mixed.len() / heads.mixed();
+    let each = |(i, part): (usize, &mut Vec<F>)| {
         let (group, list) = (i / lists.len(), i % lists.len());
-        let mut part = vec![F::ZERO; kept.mixed.len() / heads.mixed() * (heads.group(group).len() + 2) * heads.width];
+        part.clear();
+        part.resize(rows * (heads.group(group).len() + 2) * heads.width, F::ZERO);
         let mut room = Room::default();
         for run in lists[list] {
-            back_run(heads, group, run, kept, dmixed, &mut part, &mut room);
+            back_run(heads, group, run, kept, dmixed, part, &mut room);
         }
-        part
     };
-    let tasks = heads.keys * lists.len();
-    let parts: Vec<Vec<F>> = if wide { (0..tasks).into_par_iter().map(task).collect() } else { (0..tasks).map(task).collect() };
-    for (group, lists) in parts.chunks(lists.len()).enumerate() {
+    parts.0.resize_with(heads.keys * lists.len(), Vec::new);
+    let (parts, chunk) = (&mut parts.0, SUMMED * heads.row());
+    if wide {
+        parts.par_iter_mut().enumerate().for_each(each);
+        dqkv.par_chunks_mut(chunk).enumerate().for_each(|(i, dqkv)| add_up(heads, parts, lists.len(), i * SUMMED, dqkv));
+    } else {
+        parts.iter_mut().enumerate().for_each(each);
+        add_up(heads, parts, lists.len(), 0, dqkv);
+    }
+}
+
+/// Rows whose sums are made at once.
+const SUMMED: usize = 256;
+
+/// Writes the sums of the parts of each group's lists, from row `start` on.
+fn add_up<F: Float>(heads: Heads, parts: &[Vec<F>], lists: usize, start: usize, dqkv: &mut [F]) {
+    for (group, lists) in parts.chunks(lists).enumerate() {
         let (first, shared) = (heads.group(group).start, heads.group(group).len());
         let (_, k, v) = heads.columns(first);
         // columns of the whole row, and how many
         let places = [(first * heads.width, shared * heads.width), (k, heads.width), (v, heads.width)];
         for (i, row) in dqkv.chunks_exact_mut(heads.row()).enumerate() {
-            let mut from = i * (shared + 2) * heads.width;
+            let mut from = (start + i) * (shared + 2) * heads.width;
             for (column, width) in places {
                 let target = &mut row[column..column + width];
                 target.copy_from_slice(&lists[0][from..from + width]);
@@ -80,11 +108,16 @@ pub(in crate::train) fn attend_back<F: Float>(
 
 /// Adds to `part` (T × the queries of a group, its key, its value) what the queries of one run pull.
 fn back_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, kept: Attended<'_, F>, dmixed: &[F], part: &mut [F], room: &mut Room<F>) {
+    if let Some(unit) = Unit::begin()
+        && let (Some(kept), Some(dmixed), Some(part)) = (kept.singles(), F::singles(dmixed), F::singles_mut(part))
+    {
+        return unit::back_run(&unit, (heads, group), run, kept, dmixed, part, &mut room.unit);
+    }
     let (row, mixed, width, total) = (heads.row(), heads.mixed(), heads.width, run.keys());
     let members = heads.group(group);
     let (part_row, scale) = ((members.len() + 2) * width, heads.scale());
     let (_, k, v) = heads.columns(members.start);
-    let Room { keys, keys_across, values, values_across, dkeys, dvalues, queries, pulls, out: dqueries, weights, slopes } = room;
+    let Room { keys, keys_across, values, values_across, dkeys, dvalues, queries, pulls, out: dqueries, weights, slopes, .. } = room;
     along(run, kept.qkv, row, (k, width), keys);
     across(keys, total, keys_across);
     along(run, kept.qkv, row, (v, width), values);
@@ -105,7 +138,7 @@ fn back_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, kept: Attended<
         let totals: Vec<F> = places.clone().map(|(head, i)| dot(&kept.mixed[columns(head, i)], &dmixed[columns(head, i)])).collect();
         let norms: Vec<F> = places.map(|(head, i)| kept.norms[(start + i) * heads.queries + head]).collect();
         let (queries, pulls) = (Mat::new(queries, rows, width), Mat::new(pulls, rows, width));
-        for (key, len, sight) in run.tiles((at, count)) {
+        for (key, len, sight) in run.tiles((at, count), TILE) {
             weights.resize(rows * len, F::ZERO);
             slopes.resize(rows * len, F::ZERO);
             multiply(MatMut::new(weights, rows, len), Old::Drop, scale, queries, Mat::strided(&keys_across[key..], width, len, total));

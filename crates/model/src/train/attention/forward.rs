@@ -2,10 +2,12 @@
 use rayon::prelude::*;
 
 use super::Heads;
-use super::room::{Room, across, along, gather};
+use super::room::{Room, TILE, across, along, gather};
 use super::run::{Run, Segment, Sight};
+use super::unit;
 use crate::train::float::{Float, exponentiate, greatest};
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
+use crate::train::tiles::Unit;
 use crate::train::vector::vectorised;
 
 /// `mixed` (T × queries·width) from `qkv` (T × row); `norms` (T × queries) keeps the log of each softmax's denominator.
@@ -35,6 +37,11 @@ pub(in crate::train) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv
 }
 
 fn attend_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, qkv: &[F], (mixed, norms): (&mut [F], &mut [F]), room: &mut Room<F>) {
+    if let Some(unit) = Unit::begin()
+        && let (Some(qkv), Some(mixed), Some(norms)) = (F::singles(qkv), F::singles_mut(mixed), F::singles_mut(norms))
+    {
+        return unit::attend_run(&unit, (heads, group), run, qkv, (mixed, norms), &mut room.unit);
+    }
     let (row, width, total, members) = (heads.row(), heads.width, run.keys(), heads.group(group));
     let (_, k, v) = heads.columns(members.start);
     let Room { keys, keys_across, values, queries, out, weights: scores, .. } = room;
@@ -47,7 +54,7 @@ fn attend_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, qkv: &[F], (m
         out.clear();
         out.resize(rows * width, F::ZERO);
         let (mut tops, mut sums) = (vec![F::ZERO; rows], vec![F::ZERO; rows]);
-        for (key, len, sight) in run.tiles((at, count)) {
+        for (key, len, sight) in run.tiles((at, count), TILE) {
             scores.resize(rows * len, F::ZERO);
             let keys = Mat::strided(&keys_across[key..], width, len, total);
             multiply(MatMut::new(scores, rows, len), Old::Drop, heads.scale(), Mat::new(queries, rows, width), keys);

@@ -5,8 +5,9 @@ mod back;
 mod forward;
 mod room;
 mod run;
+mod unit;
 
-pub(super) use back::{Attended, LISTS, attend_back};
+pub(super) use back::{Attended, LISTS, Parts, attend_back};
 pub(super) use forward::attend;
 pub(super) use run::{Segment, Span};
 
@@ -58,8 +59,9 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attended, Heads, Segment, Span, attend, attend_back};
+    use super::{Attended, Heads, Parts, Segment, Span, attend, attend_back};
     use crate::train::differences::{agree, wave};
+    use crate::train::float::Float;
 
     #[test]
     fn attention_agrees_with_finite_differences_over_blocks_and_branches() {
@@ -86,9 +88,10 @@ mod tests {
         };
         let (qkv, pull) = (wave(70 * heads.row(), 1), wave(70 * heads.mixed(), 2));
         let (mixed, norms) = forward(&qkv);
+        let mut parts = Parts::default();
         for wide in [false, true] {
             let mut dqkv = vec![1.0; qkv.len()];
-            attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, &mut dqkv, wide);
+            attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, (&mut dqkv, &mut parts), wide);
             agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
         }
         // a row of a branch gets what it would get in a sequence of its own
@@ -114,5 +117,40 @@ mod tests {
                 assert!((single[row * heads.mixed() + column] - slow(row, column)).abs() < 1e-13);
             }
         }
+    }
+
+    #[test]
+    fn single_precision_is_near_double() {
+        // widths and groups that fill no tile, and such that do
+        for (queries, keys, width) in [(3, 1, 6), (4, 4, 40), (6, 2, 64)] {
+            for window in [None, Some(70)] {
+                near(Heads { queries, keys, width, scale: None, window });
+            }
+        }
+    }
+
+    fn near(heads: Heads) {
+        let span = |start, len| Span { start, len };
+        let segments = [Segment { own: span(0, 300), before: vec![] }, Segment { own: span(300, 70), before: vec![span(0, 165)] }];
+        let (rows, single) = (370, |values: &[f64]| -> Vec<f32> { values.iter().map(|x| *x as f32).collect() });
+        let qkv: Vec<f64> = wave(rows * heads.row(), 1).into_iter().map(|x| f64::from((2.0 * x) as f32)).collect();
+        let pull: Vec<f64> = wave(rows * heads.mixed(), 2).into_iter().map(|x| f64::from(x as f32)).collect();
+        let (mixed, dqkv) = run(heads, &segments, &qkv, &pull);
+        let (found, dfound) = run(heads, &segments, &single(&qkv), &single(&pull));
+        let distance = |found: &[f32], right: &[f64]| {
+            let square = |sum: f64, x: f64| sum + x * x;
+            let off = found.iter().zip(right).map(|(a, b)| f64::from(*a) - b).fold(0.0, square);
+            (off / right.iter().copied().fold(0.0, square)).sqrt()
+        };
+        assert!(distance(&found, &mixed) < 1e-6 && distance(&dfound, &dqkv) < 5e-6);
+    }
+
+    fn run<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], pull: &[F]) -> (Vec<F>, Vec<F>) {
+        let rows = qkv.len() / heads.row();
+        let (mut mixed, mut norms) = (vec![F::ZERO; rows * heads.mixed()], vec![F::ZERO; rows * heads.queries]);
+        attend(heads, segments, qkv, &mut mixed, &mut norms, true);
+        let mut dqkv = vec![F::ONE; qkv.len()];
+        attend_back(heads, segments, Attended { qkv, mixed: &mixed, norms: &norms }, pull, (&mut dqkv, &mut Parts::default()), true);
+        (mixed, dqkv)
     }
 }

@@ -1,7 +1,11 @@
 //! What the rows of a run look back on, gathered from the branches of the tree so that products find it in one piece. Knows no scores.
 use super::Heads;
 use super::run::Run;
+use super::unit;
 use crate::train::float::Float;
+
+/// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
+pub(super) const TILE: usize = 512;
 
 /// Buffers of a run: what a group's rows look back on, gathered from the branches of the tree, and what belongs to the queries of
 /// a block, head after head.
@@ -23,6 +27,8 @@ pub(super) struct Room<F> {
     pub out: Vec<F>,
     pub weights: Vec<F>,
     pub slopes: Vec<F>,
+    /// What they are where the matrix unit does it.
+    pub unit: unit::Room,
 }
 
 /// The columns of a group's heads from rows `stride` apart, head after head: heads · rows × width.

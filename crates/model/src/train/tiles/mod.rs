@@ -2,6 +2,7 @@
 //! a sum of up to three 16-bit pieces, and the products of pieces that f32 could tell from nothing are added up in f32. Most models
 //! are stored in 16 bits, so that their weights are one piece, and three products of the unit (sixteen times as fast as vectors)
 //! do for one. The idea of Henry, Tang and Heinecke 2019, arXiv 1904.06376. Knows matrices, no model.
+mod factors;
 mod unit;
 
 use std::cell::RefCell;
@@ -9,12 +10,11 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::matmul::Old;
-use super::vector::{Kernel, dispatch};
-pub(crate) use unit::Pieces;
-use unit::{BLOCK, ROWS, Row, STEP, Unit};
-
-/// Values of the inner dimension in a step.
-const INNER: usize = 32;
+use super::vector::dispatch;
+use factors::Left;
+pub(crate) use factors::{INNER, Lefts, Rights, multiply, put_left, put_right};
+pub(crate) use unit::{BLOCK, Pieces, Row, Unit};
+use unit::{ROWS, STEP};
 
 /// Most rows of the left factor whose pieces lie ready at once, and most steps: they stay in the second cache.
 const LEFT: usize = 128;
@@ -119,7 +119,6 @@ impl Tiles {
 }
 
 /// The nearest float of 16 bits, ties to even, and what is left.
-#[inline(always)]
 fn split(x: f32) -> (u16, f32) {
     let bits = x.to_bits();
     let piece = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
@@ -134,34 +133,6 @@ fn needed(values: &[f32]) -> usize {
         most += 1;
     }
     most
-}
-
-/// Cuts rows of a left factor into pieces.
-struct Left;
-
-impl<'a> Kernel<(&'a [f32], usize, usize, &'a mut [Row], usize)> for Left {
-    type Output = ();
-    #[inline(always)]
-    fn run((x, inner, first, lefts, steps): (&'a [f32], usize, usize, &'a mut [Row], usize)) {
-        for (i, x) in x.chunks_exact(inner).enumerate() {
-            let block = &mut lefts[i / BLOCK * steps * 3 * STEP..][..steps * 3 * STEP];
-            let from = &x[first..inner.min(first + steps * INNER)];
-            for (step, values) in from.chunks(INNER).enumerate() {
-                // of known length almost always, or each copy is a call
-                let mut rest = values.try_into().unwrap_or_else(|_| {
-                    let mut padded = [0.0; INNER];
-                    padded[..values.len()].copy_from_slice(values);
-                    padded
-                });
-                for piece in 0..3 {
-                    let row = &mut block[(step * 3 + piece) * STEP + i % BLOCK].0;
-                    for (row, rest) in row.iter_mut().zip(&mut rest) {
-                        (*row, *rest) = split(*rest);
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// The rows of a block that `out` has, `width` apart and so many `columns` wide, each with where a block of its own has it.

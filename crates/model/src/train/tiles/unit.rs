@@ -6,7 +6,16 @@
 /// One row of a tile: 32 floats of 16 bits (bfloat16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub(super) struct Row(pub [u16; 32]);
+pub(crate) struct Row(pub [u16; 32]);
+
+impl Row {
+    /// The same as pairs, the first of each in the low half.
+    #[inline(always)]
+    pub fn pairs(&mut self) -> &mut [u32; 16] {
+        // SAFETY: as many bytes, any of which are a number, at an address that fits
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
+}
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 16;
@@ -15,10 +24,10 @@ pub(super) const ROWS: usize = 16;
 pub(super) const STEP: usize = 2 * ROWS;
 
 /// Rows and columns of a block of results.
-pub(super) const BLOCK: usize = 2 * ROWS;
+pub(crate) const BLOCK: usize = 2 * ROWS;
 
 /// The unit, made ready for this thread; given back when dropped.
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// What was made ready belongs to one thread.
     thread: std::marker::PhantomData<*const ()>,
 }
