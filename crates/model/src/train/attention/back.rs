@@ -2,7 +2,7 @@
 use rayon::prelude::*;
 
 use super::Heads;
-use super::room::{Room, TILE, across, along, gather};
+use super::room::{Room, across, along, gather};
 use super::run::{Run, Segment, Sight};
 use super::unit;
 use crate::train::float::{Float, dot};
@@ -138,7 +138,7 @@ fn back_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, kept: Attended<
         let totals: Vec<F> = places.clone().map(|(head, i)| dot(&kept.mixed[columns(head, i)], &dmixed[columns(head, i)])).collect();
         let norms: Vec<F> = places.map(|(head, i)| kept.norms[(start + i) * heads.queries + head]).collect();
         let (queries, pulls) = (Mat::new(queries, rows, width), Mat::new(pulls, rows, width));
-        for (key, len, sight) in run.tiles((at, count), TILE) {
+        for (key, len, sight) in run.tiles((at, count)) {
             weights.resize(rows * len, F::ZERO);
             slopes.resize(rows * len, F::ZERO);
             multiply(MatMut::new(weights, rows, len), Old::Drop, scale, queries, Mat::strided(&keys_across[key..], width, len, total));

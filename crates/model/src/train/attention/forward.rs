@@ -2,7 +2,7 @@
 use rayon::prelude::*;
 
 use super::Heads;
-use super::room::{Room, TILE, across, along, gather};
+use super::room::{Room, across, along, gather};
 use super::run::{Run, Segment, Sight};
 use super::unit;
 use crate::train::float::{Float, exponentiate, greatest};
@@ -54,7 +54,7 @@ fn attend_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, qkv: &[F], (m
         out.clear();
         out.resize(rows * width, F::ZERO);
         let (mut tops, mut sums) = (vec![F::ZERO; rows], vec![F::ZERO; rows]);
-        for (key, len, sight) in run.tiles((at, count), TILE) {
+        for (key, len, sight) in run.tiles((at, count)) {
             scores.resize(rows * len, F::ZERO);
             let keys = Mat::strided(&keys_across[key..], width, len, total);
             multiply(MatMut::new(scores, rows, len), Old::Drop, heads.scale(), Mat::new(queries, rows, width), keys);

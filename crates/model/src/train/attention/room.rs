@@ -4,9 +4,6 @@ use super::run::Run;
 use super::unit;
 use crate::train::float::Float;
 
-/// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
-pub(super) const TILE: usize = 512;
-
 /// Buffers of a run: what a group's rows look back on, gathered from the branches of the tree, and what belongs to the queries of
 /// a block, head after head.
 #[derive(Default)]

@@ -6,8 +6,8 @@ const BLOCK: usize = 64;
 /// Rows for which the keys and values of their path are gathered once.
 const RUN: usize = 128;
 
-/// Tiles begin at multiples of so many keys.
-const ALIGNED: usize = 32;
+/// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
+const TILE: usize = 512;
 
 /// Rows that lie one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,13 +75,13 @@ impl<'a> Run<'a> {
         (0..len).step_by(BLOCK).map(move |at| (at, BLOCK.min(len - at)))
     }
 
-    /// The keys that a block sees in tiles of `most`: the first key, how many, and what its rows see of them.
-    pub fn tiles(&self, (at, count): (usize, usize), most: usize) -> impl Iterator<Item = (usize, usize, Sight)> + use<> {
+    /// The keys that a block sees in tiles: the first key, how many, and what its rows see of them.
+    pub fn tiles(&self, (at, count): (usize, usize)) -> impl Iterator<Item = (usize, usize, Sight)> + use<> {
         let (first, window) = (self.first + at, self.window);
         let end = first + count;
-        ((first + 1).saturating_sub(window) / ALIGNED * ALIGNED..end)
-            .step_by(most)
-            .map(move |key| (key, most.min(end - key), Sight { first, count, key, window }))
+        ((first + 1).saturating_sub(window)..end)
+            .step_by(TILE)
+            .map(move |key| (key, TILE.min(end - key), Sight { first, count, key, window }))
     }
 
     /// What a block sees of the tile of `len` keys from `key` on; none if nothing.
