@@ -73,3 +73,8 @@ bench-log LOG:
 bench-peer SHAPE LOG MAX_PROMPT *PEER:
     cargo build --release
     bash crates/dev/scripts/bench-peer.sh {{SHAPE}} {{LOG}} {{MAX_PROMPT}} {{PEER}}
+
+# Our greedy answers beside a peer's command in one run (see the script)
+bench-generate *PEER:
+    cargo build --release -p model --example infer_speed
+    bash crates/dev/scripts/bench-generate.sh {{PEER}}

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = shapes::config(arguments.first().map_or("nano", String::as_str))?;
     let weights = model::train::random(&config, 1, DType::BF16, &Device::Cpu)?.cast(DType::F32)?;
     let decoder = Decoder::new(&config, &weights)?;
-    let limits = Limits { max_new_tokens: new, batch: 32, ends: &[] };
+    let limits = Limits { max_new_tokens: new, batch: 64, ends: &[] };
     let mut draw = |count: usize| (0..count).map(|_| random.random_range(3..2048)).collect::<Vec<u32>>();
     let prefix = draw(shared);
     let prompts: Vec<_> = (0..count).map(|_| [prefix.clone(), draw(length - shared)].concat()).collect();

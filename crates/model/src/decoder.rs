@@ -6,9 +6,10 @@ use candle_core::{DType, Device};
 
 use crate::cache::{Cache, Path, Reader};
 use crate::names::{Fused, Norm, Widths, biased, norms};
+use crate::train::attention::Room;
 use crate::train::kernels::{Rotations, add, add_bias, gate, norm_heads, rms_norm, scale};
 use crate::train::matmul::{Mat, MatMut, Old, multiply};
-use crate::train::tiles::{Tiles, pieces};
+use crate::train::tiles::{Tiles, Unit, pieces};
 use crate::{Config, Error, Weights};
 
 /// A matrix in the layout in which a product needs no packing.
@@ -160,6 +161,15 @@ pub(crate) struct Row<'a> {
     pub wanted: bool,
 }
 
+/// What rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Parts of prompts, in order: many look back on the same.
+    Prompt,
+    /// The last tokens of answers, one of each.
+    Answer,
+}
+
 /// Buffers that a thread uses again and again.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -168,6 +178,7 @@ pub(crate) struct Scratch {
     inverse: Vec<f32>,
     wide: Vec<f32>,
     narrow: Vec<f32>,
+    room: Room,
 }
 
 /// The first `length` elements of a buffer that grows as needed.
@@ -208,15 +219,7 @@ impl Decoder {
     /// # Errors
     /// When a token is not in the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        self.check(tokens)?;
-        let mut path = Path::default();
-        path.push(0..tokens.len());
-        let rows = tokens.iter().enumerate().map(|(position, &token)| Row { token, position, path: &path, wanted: true });
-        let rows: Vec<_> = rows.collect();
-        let turns = self.rotations(tokens.len(), tokens.len());
-        let (mut cache, mut scratch, mut last) = (Cache::new(&self.config, tokens.len()), Scratch::default(), Vec::new());
-        self.read(&rows, &turns, &mut cache, &mut scratch, &mut last);
-        Ok(self.head(&last))
+        self.logits_from(0, tokens)
     }
 
     /// Refuses tokens outside the vocabulary.
@@ -234,7 +237,15 @@ impl Decoder {
 
     /// Reads rows into the cache. Tokens that a row looks back on are in the cache already, or stand before it among the rows.
     /// Appends the normed last hidden state of each wanted row to `last`.
-    pub(crate) fn read(&self, rows: &[Row<'_>], turns: &[Rotations<f32>], cache: &mut Cache, scratch: &mut Scratch, last: &mut Vec<f32>) {
+    pub(crate) fn read(
+        &self,
+        text: Text,
+        rows: &[Row<'_>],
+        turns: &[Rotations<f32>],
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+        last: &mut Vec<f32>,
+    ) {
         let hidden = self.config.hidden_size;
         let mut x = std::mem::take(&mut scratch.x);
         x.clear();
@@ -243,7 +254,7 @@ impl Decoder {
         }
         #[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
         scale(&mut x, self.config.embedding_multiplier as f32);
-        let mut pass = Pass { decoder: self, rows, turns, cache, scratch };
+        let mut pass = Pass { decoder: self, text, rows, turns, cache, scratch };
         for index in 0..self.layers.len() {
             pass.attend(index, &mut x);
             pass.feed(&self.layers[index], &mut x);
@@ -282,6 +293,7 @@ impl Decoder {
 /// Rows on their way through the layers.
 struct Pass<'a> {
     decoder: &'a Decoder,
+    text: Text,
     rows: &'a [Row<'a>],
     turns: &'a [Rotations<f32>],
     cache: &'a mut Cache,
@@ -292,7 +304,7 @@ impl Pass<'_> {
     /// The attention half of a layer over the rows in `x`. In the last layer only the wanted rows stay in `x` once the keys and values
     /// of all are stored: nothing looks back on the others' hidden states any more.
     fn attend(&mut self, index: usize, x: &mut Vec<f32>) {
-        let (decoder, Scratch { normed: normed_rows, inverse, wide, narrow, .. }) = (self.decoder, &mut *self.scratch);
+        let (decoder, Scratch { normed: normed_rows, inverse, wide, narrow, room, .. }) = (self.decoder, &mut *self.scratch);
         let (config, layer) = (&decoder.config, &decoder.layers[index]);
         let (hidden, count, stride) = (config.hidden_size, self.rows.len(), layer.qkv.outputs);
         let (query_heads, key_heads) = (config.num_attention_heads, config.num_key_value_heads);
@@ -324,10 +336,14 @@ impl Pass<'_> {
             qkv.copy_within(from * stride..(from + 1) * stride, to * stride);
         }
         x.truncate(kept.len() * hidden);
-        let reader = |&i: &usize| Reader::new(self.rows[i].path, self.rows[i].position, look.window);
+        let reader = |&i: &usize| Reader { path: self.rows[i].path, position: self.rows[i].position };
         let readers: Vec<_> = kept.iter().map(reader).collect();
         let attended = part(narrow, readers.len() * mixed);
-        self.cache.attend(index, &readers, qkv, stride, query_heads / key_heads, attended);
+        // few rows are left of a prompt in the last layer
+        match Unit::begin().filter(|_| all && self.text == Text::Prompt) {
+            Some(unit) => self.cache.attend_runs(&unit, index, &readers, look.window, (qkv, stride), attended, room),
+            None => self.cache.attend(index, &readers, look.window, (qkv, stride), attended),
+        }
         decoder.join(&layer.out, &layer.norm_out, attended, x, [wide, normed_rows, inverse]);
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use record::{Progress, Silent};
 
 use crate::cache::{Cache, Path};
-use crate::decoder::{Row, Scratch};
+use crate::decoder::{Row, Scratch, Text};
 use crate::train::float::{Float, greatest};
 use crate::train::kernels::Rotations;
 use crate::train::vector::{Kernel, dispatch};
@@ -16,8 +16,9 @@ use crate::{Decoder, Error};
 const ROWS: usize = 192;
 /// Shards that a batch is cut into at least for each thread, if it has as many prompts: one may take longer than another.
 const SHARDS: usize = 2;
-/// Most bytes of keys and values that a shard may take.
-const SHARD_BYTES: usize = 512 << 20;
+/// Most bytes of keys and values that a shard may take, and that those may which are computed at once.
+const SHARD_BYTES: usize = 1 << 30;
+const CACHE_BYTES: usize = 4 << 30;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
@@ -109,20 +110,29 @@ impl Decoder {
         place.into_iter().map(|i| answers[i].clone()).collect()
     }
 
-    /// Cuts sorted prompts into shards of neighbours.
+    /// Cuts sorted prompts into shards of neighbours, as many as keep every thread at work to the end.
     fn shards<'a, 'b>(&self, prompts: &'b [(&'a [u32], u64)], limits: Limits<'_>) -> Vec<&'b [(&'a [u32], u64)]> {
-        let most = prompts.len().div_ceil(SHARDS * rayon::current_num_threads()).clamp(1, limits.batch.max(1));
-        let slots = SHARD_BYTES / Cache::bytes_per_slot(self.config()).max(1);
+        let threads = rayon::current_num_threads();
+        let most = prompts.len().div_ceil(SHARDS * threads).clamp(1, limits.batch.max(1));
+        let shards = self.cut(prompts, limits.max_new_tokens, most);
+        let even = shards.len().next_multiple_of(threads);
+        if even == shards.len() { shards } else { self.cut(prompts, limits.max_new_tokens, prompts.len().div_ceil(even)) }
+    }
+
+    /// Cuts sorted prompts into runs of `most` neighbours, or fewer where they would take too much memory.
+    fn cut<'a, 'b>(&self, prompts: &'b [(&'a [u32], u64)], new: usize, most: usize) -> Vec<&'b [(&'a [u32], u64)]> {
+        let bytes = SHARD_BYTES.min(CACHE_BYTES / rayon::current_num_threads());
+        let slots = bytes / Cache::bytes_per_slot(self.config()).max(1);
         let mut shards = Vec::new();
         let (mut start, mut used) = (0, 0);
         for (i, (prompt, _)) in prompts.iter().enumerate() {
             let shared = if i == start { 0 } else { common(prompts[i - 1].0, prompt) };
-            let needed = prompt.len() - shared + limits.max_new_tokens;
+            let needed = prompt.len() - shared + new;
             if i > start && (i - start == most || used + needed > slots) {
                 shards.push(&prompts[start..i]);
                 (start, used) = (i, 0);
             }
-            used += if i == start { prompt.len() + limits.max_new_tokens } else { needed };
+            used += if i == start { prompt.len() + new } else { needed };
         }
         if start < prompts.len() {
             shards.push(&prompts[start..]);
@@ -180,7 +190,7 @@ impl Shard<'_> {
                 wanted: true,
             });
             last.clear();
-            self.decoder.read(&rows.collect::<Vec<_>>(), self.turns, &mut cache, &mut scratch, &mut last);
+            self.decoder.read(Text::Answer, &rows.collect::<Vec<_>>(), self.turns, &mut cache, &mut scratch, &mut last);
             let logits = self.decoder.head(&last);
             self.choose(&logits, &active, &mut sequences);
         }
@@ -231,7 +241,7 @@ impl Shard<'_> {
         }
         let mut last = Vec::new();
         for rows in rows.chunks(ROWS) {
-            self.decoder.read(rows, self.turns, cache, scratch, &mut last);
+            self.decoder.read(Text::Prompt, rows, self.turns, cache, scratch, &mut last);
         }
         self.decoder.head(&last)
     }

@@ -21,7 +21,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_new_tokens: 512, batch: 32 }
+        Self { max_new_tokens: 512, batch: 64 }
     }
 }
 

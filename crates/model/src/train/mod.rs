@@ -4,11 +4,11 @@
 //! sequences have in common is computed once, no
 //! T × T or T × vocabulary matrix is kept, and the result has the same bits at any number of threads. Weights that lie on another
 //! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
-mod attention;
+pub(crate) mod attention; // shared with the forward-only decoder, as are `float`, `kernels`, `matmul` and `tiles`
 mod branch;
 #[cfg(test)]
 mod differences;
-pub(crate) mod float; // shared with the forward-only decoder, as are `kernels`, `matmul` and `tiles`
+pub(crate) mod float;
 mod head;
 pub(crate) mod kernels;
 mod layer;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::attention::Heads;
 use super::float::Float;
 use super::kernels::add;
 use super::panels::Panels;
@@ -197,11 +196,6 @@ pub(super) struct Entry {
     start: usize,
     /// What its values are less than those that are computed with.
     pub offset: f64,
-}
-
-pub(super) fn heads(config: &Config) -> Heads {
-    let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);
-    Heads { queries, keys, width: config.head_dim, scale: config.attention_scale, window: None }
 }
 
 /// The weights of a model by their Hugging Face names.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::attention::Heads;
 use super::branch::Style;
 use super::float::Float;
 use super::head::{Head, HeadGradient, cross_entropy};
@@ -12,7 +13,7 @@ use super::layer::{Cut, Kept, Scratch, Shared, Work};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
 use super::memory::{self, Taken};
-use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, heads, own};
+use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, own};
 use super::{Loss, Sequence};
 use crate::Config;
 
@@ -84,7 +85,7 @@ impl<'a, F: Float> Pass<'a, F> {
         let widths = Widths::of(config);
         let form = |fused| Form::new(widths, fused, rank, F::from_f64(scale));
         let shared = Shared {
-            heads: heads(config),
+            heads: Heads::of(config),
             hidden: widths.hidden,
             inner: widths.inner,
             eps: F::from_f64(config.rms_norm_eps),

@@ -40,7 +40,8 @@ fn attend_run<F: Float>(heads: Heads, group: usize, run: &Run<'_>, qkv: &[F], (m
     if let Some(unit) = Unit::begin()
         && let (Some(qkv), Some(mixed), Some(norms)) = (F::singles(qkv), F::singles_mut(mixed), F::singles_mut(norms))
     {
-        return unit::attend_run(&unit, (heads, group), run, qkv, (mixed, norms), &mut room.unit);
+        let (queries, past) = (&qkv[run.own.start * heads.row()..], unit::Packed { heads, qkv });
+        return unit::attend_run(&unit, (heads, group), run, (queries, heads.row()), &past, (mixed, Some(norms)), &mut room.unit);
     }
     let (row, width, total, members) = (heads.row(), heads.width, run.keys(), heads.group(group));
     let (_, k, v) = heads.columns(members.start);

@@ -9,13 +9,15 @@ mod unit;
 
 pub(super) use back::{Attended, LISTS, Parts, attend_back};
 pub(super) use forward::attend;
-pub(super) use run::{Segment, Span};
+pub(crate) use run::{Run, Segment, Span};
+pub(crate) use unit::{KeysValues, Room, attend_run, fill}; // the forward-only decoder keeps keys and values elsewhere
 
 use super::float::Float;
+use crate::Config;
 
 /// Where heads lie in a row of queries, keys and values, and what they see.
 #[derive(Clone, Copy)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     /// Query heads.
     pub queries: usize,
     /// Key and value heads.
@@ -29,6 +31,12 @@ pub(super) struct Heads {
 }
 
 impl Heads {
+    /// Those of a model, with no window.
+    pub const fn of(config: &Config) -> Self {
+        let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);
+        Self { queries, keys, width: config.head_dim, scale: config.attention_scale, window: None }
+    }
+
     /// Width of a row: queries, keys, values.
     pub fn row(self) -> usize {
         (self.queries + 2 * self.keys) * self.width

@@ -9,9 +9,12 @@ const RUN: usize = 128;
 /// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
 const TILE: usize = 512;
 
+/// Keys that are past together.
+const PAST: usize = 64;
+
 /// Rows that lie one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::train) struct Span {
+pub(crate) struct Span {
     /// First row.
     pub start: usize,
     /// Rows.
@@ -20,7 +23,7 @@ pub(in crate::train) struct Span {
 
 /// A branch of the tree of sequences: its row i attends to all that lies before the branch, and to its own rows up to i.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::train) struct Segment {
+pub(crate) struct Segment {
     /// Its own rows.
     pub own: Span,
     /// The rows between the root and the branch, in order.
@@ -29,7 +32,7 @@ pub(in crate::train) struct Segment {
 
 /// Rows of one segment that are taken one block after the other, and the keys that they see: all that lies before them on their
 /// path, and their own.
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// Its rows.
     pub own: Span,
     /// Keys at the beginning of the path that none of them sees any more.
@@ -47,7 +50,8 @@ impl<'a> Run<'a> {
         let before: usize = segment.before.iter().map(|span| span.len).sum();
         let window = window.unwrap_or(usize::MAX);
         (0..len).step_by(RUN).map(move |at| {
-            let past = (before + at + 1).saturating_sub(window);
+            // whole tiles, so that a row's result does not depend on where its run begins
+            let past = (before + at + 1).saturating_sub(window) / PAST * PAST;
             Self { own: Span { start: start + at, len: RUN.min(len - at) }, past, first: before + at - past, window, segment }
         })
     }
@@ -94,7 +98,7 @@ impl<'a> Run<'a> {
 
 /// Which keys of a tile the queries of a block see.
 #[derive(Clone, Copy)]
-pub(super) struct Sight {
+pub(crate) struct Sight {
     /// Keys before the first query's own.
     first: usize,
     /// Queries of each head.

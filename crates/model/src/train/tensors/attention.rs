@@ -11,7 +11,6 @@ use crate::train::attention::{Heads, Span};
 use crate::train::float::Float;
 use crate::train::kernels::Rotations;
 use crate::train::layout::Pack;
-use crate::train::parameters::heads;
 use crate::{Config, Look};
 
 /// Query rows of a sequence that are taken at once.
@@ -43,7 +42,7 @@ struct Grouped {
 impl Attention {
     /// For the rows of `pack`; at most about `scores` scores exist at once.
     pub fn new(config: &Config, pack: &Pack, dtype: DType, device: &Device, scores: usize) -> Result<Self> {
-        let heads = heads(config);
+        let heads = Heads::of(config);
         let sequences: Vec<Span> = pack.segments.iter().map(|segment| segment.own).collect();
         let longest = sequences.iter().map(|s| s.len).max().unwrap_or(0);
         let positions: Vec<u32> = pack.positions.iter().map(|p| u32::try_from(*p).expect("a position fits 32 bits")).collect();

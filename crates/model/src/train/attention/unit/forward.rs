@@ -7,31 +7,56 @@ use crate::train::matmul::Old;
 use crate::train::tiles::{BLOCK, INNER, Rights, Unit, multiply, put_right};
 use crate::train::vector::{Kernel, dispatch};
 
-/// `mixed` and `norms` of a run's rows for the heads of one group.
-pub(in super::super) fn attend_run(
+/// Keys and values of the places that runs look back on, for one group: places × width, both filled up to whole blocks.
+pub(crate) trait KeysValues {
+    fn keys(&self, group: usize, places: &[usize], out: &mut Vec<f32>);
+    fn values(&self, group: usize, places: &[usize], out: &mut Vec<f32>);
+}
+
+/// Rows of queries, keys and values.
+pub(in super::super) struct Packed<'a> {
+    pub heads: Heads,
+    pub qkv: &'a [f32],
+}
+
+impl KeysValues for Packed<'_> {
+    fn keys(&self, group: usize, places: &[usize], out: &mut Vec<f32>) {
+        let (_, k, _) = self.heads.columns(self.heads.group(group).start);
+        along(places, self.qkv, self.heads.row(), (k, self.heads.width), out);
+    }
+
+    fn values(&self, group: usize, places: &[usize], out: &mut Vec<f32>) {
+        let (_, _, v) = self.heads.columns(self.heads.group(group).start);
+        along(places, self.qkv, self.heads.row(), (v, self.heads.width), out);
+    }
+}
+
+/// `mixed` of a run's rows for the heads of one group, and `norms` if asked for. `queries` begin with those of the run, in rows that are
+/// `stride` apart.
+pub(crate) fn attend_run(
     unit: &Unit,
     (heads, group): (Heads, usize),
     run: &Run<'_>,
-    qkv: &[f32],
-    (mixed, norms): (&mut [f32], &mut [f32]),
+    (queries, stride): (&[f32], usize),
+    past: &impl KeysValues,
+    (mixed, mut norms): (&mut [f32], Option<&mut [f32]>),
     room: &mut Room,
 ) {
-    let (row, members, width) = (heads.row(), heads.group(group), heads.width.next_multiple_of(BLOCK));
-    let (_, k, v) = heads.columns(members.start);
+    let (members, width) = (heads.group(group), heads.width.next_multiple_of(BLOCK));
     let scale: f32 = heads.scale();
     let Room { rows, turned, blocks, tile } = room;
     blocks.resize_with(run.blocks().count(), Default::default);
     for ((at, count), block) in run.blocks().zip(&mut *blocks) {
-        gather(heads, group, &qkv[(run.own.start + at) * row..], row, count, rows);
+        gather(heads, group, &queries[at * stride..], stride, count, rows);
         rows.iter_mut().for_each(|x| *x *= scale);
         block.begin(rows, width, turned);
     }
     for (i, places) in places(run).chunks(TILE).enumerate() {
         let len = places.len().next_multiple_of(BLOCK);
         tile.keys_at = (i * TILE, len);
-        along(places, qkv, row, (k, heads.width), rows);
+        past.keys(group, places, rows);
         tile.keys.fill(rows, width);
-        along(places, qkv, row, (v, heads.width), rows);
+        past.values(group, places, rows);
         across(rows, len, turned);
         tile.values.fill(turned, len);
         for ((at, count), block) in run.blocks().zip(&mut *blocks) {
@@ -48,7 +73,9 @@ pub(in super::super) fn attend_run(
             let factor = 1.0 / sums[place];
             let target = &mut mixed[i * heads.mixed() + head * heads.width..][..heads.width];
             target.iter_mut().zip(out).for_each(|(target, out)| *target = *out * factor);
-            norms[i * heads.queries + head] = tops[place] + sums[place].ln();
+            if let Some(norms) = &mut norms {
+                norms[i * heads.queries + head] = tops[place] + sums[place].ln();
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ mod back;
 mod forward;
 
 pub(super) use back::back_run;
-pub(super) use forward::attend_run;
+pub(super) use forward::Packed;
+pub(crate) use forward::{KeysValues, attend_run};
 
 use super::Heads;
 use super::room::across;
@@ -19,7 +20,7 @@ type Lanes = [f32; BLOCK];
 
 /// Buffers of a run.
 #[derive(Default)]
-pub(super) struct Room {
+pub(crate) struct Room {
     rows: Vec<f32>,
     turned: Vec<f32>,
     blocks: Vec<Queries>,
@@ -102,7 +103,8 @@ fn gather(heads: Heads, group: usize, values: &[f32], row: usize, count: usize, 
     fill(places.map(|at| &values[at..][..heads.width]), all, out);
 }
 
-fn fill<'a>(rows: impl Iterator<Item = &'a [f32]>, count: usize, out: &mut Vec<f32>) {
+/// Rows one behind the other, each and all of them filled up to whole blocks.
+pub(crate) fn fill<'a>(rows: impl Iterator<Item = &'a [f32]>, count: usize, out: &mut Vec<f32>) {
     out.clear();
     for row in rows {
         out.extend_from_slice(row);
