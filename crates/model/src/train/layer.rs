@@ -58,6 +58,7 @@ pub(super) struct Work<F> {
     mixed: Vec<F>,
     mid: Vec<F>,
     inverse_mid: Vec<F>,
+    /// Empty where it is computed again: more than half of all, for one product.
     gate_up: Vec<F>,
     /// Results of attention and of the feed-forward part before the norms behind them.
     branches: [Vec<F>; 2],
@@ -70,6 +71,8 @@ pub(super) struct Work<F> {
 pub(super) struct Scratch<F> {
     normed: Vec<F>,
     inner: Vec<F>,
+    /// Where a layer does not keep it.
+    gate_up: Vec<F>,
     dinner: Vec<F>,
     dgate_up: Vec<F>,
     dmixed: Vec<F>,
@@ -92,8 +95,8 @@ impl<F: Float> Scratch<F> {
 }
 
 impl<F: Float> Work<F> {
-    /// Makes room for what a layer leaves of so many rows.
-    fn fit(&mut self, shared: &Shared<F>, layer: &Layer<F>, rows: usize) {
+    /// Makes room for what a layer leaves of so many rows; a `slim` one leaves no gate and up.
+    fn fit(&mut self, shared: &Shared<F>, layer: &Layer<F>, rows: usize, slim: bool) {
         let heads = shared.heads;
         let turned = if layer.norm_query.is_empty() { 0 } else { rows * (heads.queries + heads.keys) };
         let normed_branches = if layer.norm_out.is_empty() { 0 } else { rows };
@@ -108,7 +111,9 @@ impl<F: Float> Work<F> {
         fit(&mut self.norms, rows * heads.queries);
         fit(&mut self.mixed, rows * heads.mixed());
         fit(&mut self.inverse_mid, rows);
-        fit(&mut self.gate_up, rows * 2 * shared.inner);
+        if slim {
+            self.gate_up = Vec::new();
+        }
         for (low, form) in self.low.iter_mut().zip([shared.qkv, shared.out, shared.gate_up, shared.down]) {
             fit(low, rows * form.lows());
         }
@@ -184,14 +189,28 @@ impl<F: Float> Shared<F> {
         heads.row() + heads.mixed() + heads.queries + self.hidden + 2 * self.inner + 2 + self.style.norms + lows
     }
 
-    /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs.
-    pub fn forward(&self, layer: &Layer<F>, (pack, cut): (&Pack, Cut), kept: &mut Kept<F>, scratch: &mut Scratch<F>, y: &mut Vec<F>) {
+    /// Values of [`Work`] for each row that a slim layer computes again.
+    pub const fn slim_values(&self) -> usize {
+        2 * self.inner
+    }
+
+    /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs, or of a `slim` layer what it can be computed from soon.
+    pub fn forward(
+        &self,
+        layer: &Layer<F>,
+        (pack, cut): (&Pack, Cut),
+        (kept, slim): (&mut Kept<F>, bool),
+        scratch: &mut Scratch<F>,
+        y: &mut Vec<F>,
+    ) {
         let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
         let heads = Heads { window: layer.look.window, ..self.heads };
         let (width, counts) = (heads.row(), [heads.queries, heads.keys]);
         let rotations = layer.look.rope.map(|rope| &self.rotations[rope]);
-        kept.fit(self, layer, rows);
+        kept.fit(self, layer, rows, slim);
+        let gate_up = if slim { &mut scratch.gate_up } else { &mut kept.gate_up };
+        fit(gate_up, rows * 2 * self.inner);
         fit(&mut scratch.normed, rows * self.hidden);
         fit(&mut scratch.inner, rows * self.inner);
         let [low_qkv, low_out, low_gate_up, low_down] = &mut kept.low;
@@ -222,7 +241,7 @@ impl<F: Float> Shared<F> {
         fit(y, rows * self.hidden);
         let after = (
             (cut.of(&kept.mixed), cut.of_mut(&mut kept.mid), cut.of_mut(&mut scratch.normed), cut.of_mut(&mut kept.inverse_mid)),
-            (cut.of_mut(&mut kept.gate_up), cut.of_mut(&mut scratch.inner), cut.of_mut(y)),
+            (cut.of_mut(gate_up), cut.of_mut(&mut scratch.inner), cut.of_mut(y)),
             (cut.of_mut(low_out), cut.of_mut(low_gate_up), cut.of_mut(low_down)),
             (cut.of_mut(branch_out), cut.of_mut(inverse_out), cut.of_mut(branch_down), cut.of_mut(inverse_down)),
         );
@@ -254,10 +273,11 @@ impl<F: Float> Shared<F> {
         let Kept { x, work: kept } = kept;
         let rows = pack.tokens.len();
         let heads = Heads { window: layer.look.window, ..self.heads };
-        let (width, counts) = (heads.row(), [heads.queries, heads.keys]);
+        let (width, counts, slim) = (heads.row(), [heads.queries, heads.keys], kept.gate_up.is_empty());
         let rotations = layer.look.rope.map(|rope| &self.rotations[rope]);
         scratch.fit_back(self, rows);
-        let Scratch { normed, inner, dinner, dgate_up, dmixed, dqkv, dnormed, parts } = scratch;
+        let Scratch { normed, inner, gate_up, dinner, dgate_up, dmixed, dqkv, dnormed, parts } = scratch;
+        fit(gate_up, if slim { rows * 2 * self.inner } else { 0 });
         let [low_qkv, low_out, low_gate_up, low_down] = &kept.low;
         let ([branch_out, branch_down], [inverse_out, inverse_down]) = (&kept.branches, &kept.inverse_branches);
 
@@ -265,20 +285,24 @@ impl<F: Float> Shared<F> {
             (cut.of(&kept.gate_up), cut.of(&kept.mid), cut.of(&kept.inverse_mid), cut.of(&kept.mixed)).into_par_iter(),
             (cut.of(low_out), cut.of(low_gate_up), cut.of(low_down)).into_par_iter(),
             (cut.of_mut(normed), cut.of_mut(inner), cut.of_mut(dinner), cut.of_mut(dgate_up), cut.of_mut(dnormed)).into_par_iter(),
-            (cut.of_mut(dx), cut.of_mut(dmixed)).into_par_iter(),
+            (cut.of_mut(dx), cut.of_mut(dmixed), cut.of_mut(gate_up)).into_par_iter(),
             (cut.of(branch_out), cut.of(inverse_out), cut.of(branch_down), cut.of(inverse_down)).into_par_iter(),
         );
         let work: Vec<_> = work.into_par_iter().collect();
-        cut.back(work, gradient, |(kept, (low_out, low_gate_up, low_down), scratch, (dx, dmixed), branches), gradient| {
+        cut.back(work, gradient, |(kept, (low_out, low_gate_up, low_down), scratch, (dx, dmixed, again), branches), gradient| {
             let ((gate_up, mid, inverse, mixed), (normed, inner, dinner, dgate_up, dnormed)) = (kept, scratch);
             let (branch_out, inverse_out, branch_down, inverse_down) = branches;
+            rms_norm_again(mid, &layer.norm_mid, inverse, normed);
+            if slim {
+                self.gate_up.forward(&layer.gate_up, normed, again, Old::Drop, &mut low_gate_up.to_vec());
+            }
+            let gate_up = if slim { again } else { gate_up };
             gate(self.style.activation, gate_up, self.inner, inner);
             let linear = (&layer.down, &mut gradient.down);
             let norm = (layer.norm_down.as_slice(), own(&mut gradient.norm_down).as_mut_slice());
             let branch = (branch_down, inverse_down, &mut *dnormed);
             Self::join_back(self.down, linear, norm, (inner, low_down), branch, (dx, &mut *dinner));
             gate_back(self.style.activation, gate_up, self.inner, dinner, dgate_up);
-            rms_norm_again(mid, &layer.norm_mid, inverse, normed);
             self.gate_up.backward(&layer.gate_up, &mut gradient.gate_up, (normed, low_gate_up), dgate_up, Some(&mut *dnormed));
             rms_norm_back(mid, &layer.norm_mid, inverse, dnormed, dx, own(&mut gradient.norm_mid));
             let linear = (&layer.out, &mut gradient.out);

@@ -21,6 +21,15 @@ pub(super) fn elements(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.shape.iter().product::<usize>()).sum()
 }
 
+/// How many of the layers keep less than their way back needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keep {
+    /// The first ones, which hand one room on from each to the next, and but for the last of them compute all again from their inputs.
+    pub lean: usize,
+    /// Those behind them, which compute again what takes the most room for the least work.
+    pub slim: usize,
+}
+
 /// What a pack takes while it is computed.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
@@ -28,6 +37,8 @@ pub(super) struct Taken {
     fixed: usize,
     /// Bytes that a layer keeps for its way back.
     layer: usize,
+    /// Bytes of them that a slim layer does not keep.
+    slim: usize,
     layers: usize,
 }
 
@@ -42,33 +53,52 @@ impl Taken {
         let attention = heads.row() * if threads > 1 { LISTS } else { 1 };
         let scored = pack.scored.len().min(rows) * 4 * shared.hidden;
         let fixed = (rows * (stream + scratch + attention) + scored + threads * LOGITS) * value;
-        Self { fixed, layer: rows * shared.row_values() * value, layers }
+        Self { fixed, layer: rows * shared.row_values() * value, slim: rows * shared.slim_values() * value, layers }
     }
 
-    /// How many layers may keep what their way back needs if the pack may take `bytes`; one at least, for it has to be somewhere.
-    pub fn layers(self, bytes: usize) -> usize {
-        (bytes.saturating_sub(self.fixed) / self.layer.max(1)).clamp(1, self.layers.max(1))
-    }
-
-    /// Bytes with so many layers that keep it.
-    pub fn bytes(self, layers: usize) -> usize {
-        self.fixed + self.layer * layers
+    /// What is kept if the pack may take `bytes`: all, or as little less as does, first what is cheap to compute again. One layer
+    /// keeps all at least, for it has to be somewhere.
+    pub fn keep(self, bytes: usize) -> Keep {
+        let (left, little) = (bytes.saturating_sub(self.fixed), self.layer - self.slim);
+        if left >= self.layer * self.layers {
+            return Keep { lean: 0, slim: 0 };
+        }
+        // slim layers compute again into a room that they share
+        match left.checked_sub(self.slim + little * self.layers) {
+            Some(left) => Keep { lean: 0, slim: self.layers - left / self.slim.max(1) },
+            None => {
+                let slim = left.saturating_sub(self.slim + self.layer) / little.max(1);
+                Keep { lean: self.layers - slim.min(self.layers - 1), slim: slim.min(self.layers - 1) }
+            }
+        }
     }
 
     /// Bytes at least and at most.
     pub fn range(self) -> (usize, usize) {
-        (self.bytes(1), self.bytes(self.layers))
+        (self.fixed + self.layer, self.fixed + self.layer * self.layers)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Taken;
+    use super::{Keep, Taken};
 
     #[test]
-    fn as_many_layers_keep_as_fit() {
-        let taken = Taken { fixed: 100, layer: 10, layers: 6 };
-        assert_eq!([0, 119, 120, 159, 160, usize::MAX].map(|bytes| taken.layers(bytes)), [1, 1, 2, 5, 6, 6]);
+    fn as_much_is_kept_as_fits() {
+        let taken = Taken { fixed: 100, layer: 10, slim: 6, layers: 6 };
+        let bytes = |Keep { lean, slim }| {
+            let shared = if slim > 0 { taken.slim } else { 0 };
+            taken.fixed + taken.layer * (6 - slim - lean + lean.min(1)) + (taken.layer - taken.slim) * slim + shared
+        };
+        let mut before = taken.range().0;
+        for most in 0..200 {
+            let keep = taken.keep(most);
+            assert!(bytes(keep) <= most.max(taken.range().0), "{keep:?} within {most}");
+            assert!(bytes(keep) >= before, "no less is kept where there is more room");
+            before = bytes(keep);
+        }
+        let found = [0, 119, 120, 129, 130, 135, 136, 159, 160].map(|most| taken.keep(most)).map(|keep| (keep.lean, keep.slim));
+        assert_eq!(found, [(6, 0), (6, 0), (5, 1), (3, 3), (0, 6), (0, 6), (0, 5), (0, 2), (0, 0)]);
         assert_eq!(taken.range(), (110, 160));
     }
 }

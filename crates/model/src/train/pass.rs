@@ -12,7 +12,7 @@ use super::kernels::{Rotations, add, rms_norm, rms_norm_back, scale};
 use super::layer::{Cut, Kept, Scratch, Shared, Work};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
-use super::memory::{self, Taken};
+use super::memory::{self, Keep, Taken};
 use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, own};
 use super::{Loss, Sequence};
 use crate::Config;
@@ -104,9 +104,9 @@ impl<'a, F: Float> Pass<'a, F> {
         Self { shares, ..self }
     }
 
-    /// Bytes that all packs at work may take together. A pack that may not keep what all its layers need on their way back keeps it
-    /// for the last ones, and has the others compute it again from their inputs: at most a third more work (Chen et al. 2016,
-    /// arXiv 1604.06174), the same bits.
+    /// Bytes that all packs at work may take together. A pack that may not keep what all its layers need on their way back has
+    /// some compute gate and up again, or where that is not enough all of it from their inputs: at most a third more work (Chen et
+    /// al. 2016, arXiv 1604.06174; Korthikanti et al. 2022, arXiv 2205.05198), the same bits.
     pub fn within(self, memory: usize) -> Self {
         Self { memory, ..self }
     }
@@ -173,9 +173,8 @@ impl<'a, F: Float> Pass<'a, F> {
         }
         scale(x, shared.style.embedding);
         let threads = if wide { rayon::current_num_threads() } else { 1 };
-        let keep = Taken::of(shared, pack, layers, threads).layers(bytes);
-        // the layers before this one hand one room of work on from each to the next
-        let lean = if gradient.is_none() || keep == layers { 0 } else { layers - keep + 1 };
+        let bytes = if gradient.is_some() { bytes } else { usize::MAX };
+        let Keep { lean, slim } = Taken::of(shared, pack, layers, threads).keep(bytes);
         kept[..lean].iter_mut().skip(1).for_each(|kept| kept.work = Work::default());
         for (i, layer) in decoder.layers.iter().enumerate() {
             let at = if gradient.is_some() { i } else { 0 };
@@ -183,7 +182,8 @@ impl<'a, F: Float> Pass<'a, F> {
                 kept[i].work = std::mem::take(&mut kept[i - 1].work);
             }
             std::mem::swap(&mut kept[at].x, x);
-            shared.forward(layer, (pack, cut), &mut kept[at], scratch, x);
+            let slim = (lean..lean + slim).contains(&i);
+            shared.forward(layer, (pack, cut), (&mut kept[at], slim), scratch, x);
         }
         let Some(gradient) = gradient else { return self.head(pack, wide, x, None) };
         let loss = self.head(pack, wide, x, Some(gradient));
@@ -192,7 +192,7 @@ impl<'a, F: Float> Pass<'a, F> {
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
             if i + 1 < lean {
                 kept[i].work = std::mem::take(&mut kept[i + 1].work);
-                shared.forward(layer, (pack, cut), &mut kept[i], scratch, again);
+                shared.forward(layer, (pack, cut), (&mut kept[i], false), scratch, again);
             }
             shared.backward((layer, slot), (pack, cut), &kept[i], scratch, x, i >= wanted);
         }
@@ -260,35 +260,45 @@ mod tests {
 
     use candle_core::{DType, Device};
 
-    use super::super::{Engine, Sequence, TrainModel};
+    use super::super::{Engine, Sequence, TrainModel, Trainable, random};
     use super::Pass;
     use crate::Config;
 
     #[test]
     fn what_is_computed_again_has_the_same_bits() {
-        again("llama");
-        again("gemma3_text");
+        for rank in [0, 2] {
+            again("llama", rank);
+            again("gemma3_text", rank);
+        }
     }
 
-    fn again(family: &str) {
+    /// With adapters of a rank, or all weights if it is 0.
+    fn again(family: &str, rank: usize) {
         let text = r#"{"model_type": "FAMILY", "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 8,
             "vocab_size": 30, "hidden_size": 12, "intermediate_size": 10, "num_hidden_layers": 4,
             "num_attention_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}"#;
         let config = Config::from_json(text.replace("FAMILY", family).as_bytes(), "test").expect("a good configuration");
-        let model = TrainModel::random(&config, 1, DType::F32, &Device::Cpu).expect("a small model");
+        let trainable = if rank == 0 { Trainable::Full } else { Trainable::Lora { rank, alpha: 4.0 } };
+        let weights = random(&config, 1, DType::F32, &Device::Cpu).expect("small weights");
+        let model = TrainModel::new(&config, weights, trainable, 1).expect("a small model");
+        for parameter in model.parameters().values() {
+            // no adapter without effect
+            parameter.as_tensor().affine(1.0, 0.01).and_then(|moved| parameter.set(&moved)).expect("a value");
+        }
         let sequence =
             |len: u32| Sequence { tokens: (0..len).collect(), targets: (1..=len).map(Some).collect(), weight: 1.0, soft: BTreeMap::new() };
         let batch = [sequence(20), sequence(9), sequence(29)];
         let Engine::F32(frozen, rooms) = &model.engine else { panic!("the model is f32") };
         let decoder = model.present(frozen).expect("the present values");
         let run = |memory| {
-            let pass = Pass::new(&config, &decoder, rooms, 29, 0, 0.0).within(memory);
+            let pass = Pass::new(&config, &decoder, rooms, 29, rank, 2.0).within(memory);
             let (loss, gradient) = pass.loss_and_gradients(&batch, &model.entries);
             (loss, format!("{gradient:?}"))
         };
-        let (least, most) = Pass::new(&config, &decoder, rooms, 29, 0, 0.0).taken(&batch, &model.entries);
+        let (least, most) = Pass::new(&config, &decoder, rooms, 29, rank, 2.0).taken(&batch, &model.entries);
         let whole = run(usize::MAX);
-        for memory in [0, (least + most) / 2, least, usize::MAX, 0] {
+        let steps = (0..=20).map(|i| least / 2 + (most - least / 2) * i / 20);
+        for memory in steps.chain([0, usize::MAX, 0]) {
             assert_eq!(whole, run(memory));
         }
     }
