@@ -138,7 +138,7 @@ impl Default for Finetune {
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 4;
+    const REVISION: u32 = 5;
 }
 
 impl Finetune {

@@ -161,13 +161,13 @@ pub(crate) struct Row<'a> {
     pub wanted: bool,
 }
 
-/// What rows are.
+/// Whose rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Text {
-    /// Parts of prompts, in order: many look back on the same.
-    Prompt,
-    /// The last tokens of answers, one of each.
-    Answer,
+pub(crate) enum Phase {
+    /// Those of prompts, in order: many look back on the same.
+    Prefill,
+    /// The last of each answer.
+    Decode,
 }
 
 /// Buffers that a thread uses again and again.
@@ -239,7 +239,7 @@ impl Decoder {
     /// Appends the normed last hidden state of each wanted row to `last`.
     pub(crate) fn read(
         &self,
-        text: Text,
+        phase: Phase,
         rows: &[Row<'_>],
         turns: &[Rotations<f32>],
         cache: &mut Cache,
@@ -254,7 +254,7 @@ impl Decoder {
         }
         #[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
         scale(&mut x, self.config.embedding_multiplier as f32);
-        let mut pass = Pass { decoder: self, text, rows, turns, cache, scratch };
+        let mut pass = Pass { decoder: self, phase, rows, turns, cache, scratch };
         for index in 0..self.layers.len() {
             pass.attend(index, &mut x);
             pass.feed(&self.layers[index], &mut x);
@@ -293,7 +293,7 @@ impl Decoder {
 /// Rows on their way through the layers.
 struct Pass<'a> {
     decoder: &'a Decoder,
-    text: Text,
+    phase: Phase,
     rows: &'a [Row<'a>],
     turns: &'a [Rotations<f32>],
     cache: &'a mut Cache,
@@ -340,7 +340,7 @@ impl Pass<'_> {
         let readers: Vec<_> = kept.iter().map(reader).collect();
         let attended = part(narrow, readers.len() * mixed);
         // few rows are left of a prompt in the last layer
-        match Unit::begin().filter(|_| all && self.text == Text::Prompt) {
+        match (all && self.phase == Phase::Prefill).then(Unit::begin).flatten() {
             Some(unit) => self.cache.attend_runs(&unit, index, &readers, look.window, (qkv, stride), attended, room),
             None => self.cache.attend(index, &readers, look.window, (qkv, stride), attended),
         }

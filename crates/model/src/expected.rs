@@ -1,6 +1,6 @@
 //! What a decoder expects after the last tokens of a sequence, without the logits of all others. Knows token ids, no text.
 use crate::cache::{Cache, Path};
-use crate::decoder::{Row, Scratch, Text};
+use crate::decoder::{Phase, Row, Scratch};
 use crate::{Decoder, Error};
 
 impl Decoder {
@@ -16,7 +16,7 @@ impl Decoder {
         let rows: Vec<_> = rows.map(|(position, &token)| Row { token, position, path: &path, wanted: position >= first }).collect();
         let turns = self.rotations(tokens.len(), tokens.len());
         let (mut cache, mut scratch, mut last) = (Cache::new(self.config(), tokens.len()), Scratch::default(), Vec::new());
-        self.read(Text::Prompt, &rows, &turns, &mut cache, &mut scratch, &mut last);
+        self.read(Phase::Prefill, &rows, &turns, &mut cache, &mut scratch, &mut last);
         Ok(self.head(&last))
     }
 }

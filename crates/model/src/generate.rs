@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use record::{Progress, Silent};
 
 use crate::cache::{Cache, Path};
-use crate::decoder::{Row, Scratch, Text};
+use crate::decoder::{Phase, Row, Scratch};
 use crate::train::float::{Float, greatest};
 use crate::train::kernels::Rotations;
 use crate::train::vector::{Kernel, dispatch};
@@ -14,11 +14,12 @@ use crate::{Decoder, Error};
 
 /// Rows that go through the layers at once while prompts are read: enough for the products to be efficient, few enough for the cache.
 const ROWS: usize = 192;
-/// Shards that a batch is cut into at least for each thread, if it has as many prompts: one may take longer than another.
+/// Shards that a batch is cut into for each thread, if that makes no shard too large: one may take longer than another.
 const SHARDS: usize = 2;
-/// Most bytes of keys and values that a shard may take, and that those may which are computed at once.
-const SHARD_BYTES: usize = 1 << 30;
+/// Bytes of keys and values that shards may take which are computed at once.
 const CACHE_BYTES: usize = 4 << 30;
+/// What one of them may take at least, since smaller ones share no beginnings, and at most.
+const SHARD_BYTES: (usize, usize) = (256 << 20, 1 << 30);
 
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
@@ -110,19 +111,19 @@ impl Decoder {
         place.into_iter().map(|i| answers[i].clone()).collect()
     }
 
-    /// Cuts sorted prompts into shards of neighbours, as many as keep every thread at work to the end.
+    /// Cuts sorted prompts into shards of neighbours: as many for each thread, where memory allows that.
     fn shards<'a, 'b>(&self, prompts: &'b [(&'a [u32], u64)], limits: Limits<'_>) -> Vec<&'b [(&'a [u32], u64)]> {
         let threads = rayon::current_num_threads();
         let most = prompts.len().div_ceil(SHARDS * threads).clamp(1, limits.batch.max(1));
-        let shards = self.cut(prompts, limits.max_new_tokens, most);
-        let even = shards.len().next_multiple_of(threads);
-        if even == shards.len() { shards } else { self.cut(prompts, limits.max_new_tokens, prompts.len().div_ceil(even)) }
+        let count = self.cut(prompts, limits.max_new_tokens, most).len().next_multiple_of(threads);
+        let parts = (0..count).map(|i| &prompts[i * prompts.len() / count..(i + 1) * prompts.len() / count]);
+        parts.flat_map(|part| self.cut(part, limits.max_new_tokens, most)).collect()
     }
 
     /// Cuts sorted prompts into runs of `most` neighbours, or fewer where they would take too much memory.
     fn cut<'a, 'b>(&self, prompts: &'b [(&'a [u32], u64)], new: usize, most: usize) -> Vec<&'b [(&'a [u32], u64)]> {
-        let bytes = SHARD_BYTES.min(CACHE_BYTES / rayon::current_num_threads());
-        let slots = bytes / Cache::bytes_per_slot(self.config()).max(1);
+        let bytes = CACHE_BYTES / rayon::current_num_threads();
+        let slots = bytes.clamp(SHARD_BYTES.0, SHARD_BYTES.1) / Cache::bytes_per_slot(self.config()).max(1);
         let mut shards = Vec::new();
         let (mut start, mut used) = (0, 0);
         for (i, (prompt, _)) in prompts.iter().enumerate() {
@@ -190,7 +191,7 @@ impl Shard<'_> {
                 wanted: true,
             });
             last.clear();
-            self.decoder.read(Text::Answer, &rows.collect::<Vec<_>>(), self.turns, &mut cache, &mut scratch, &mut last);
+            self.decoder.read(Phase::Decode, &rows.collect::<Vec<_>>(), self.turns, &mut cache, &mut scratch, &mut last);
             let logits = self.decoder.head(&last);
             self.choose(&logits, &active, &mut sequences);
         }
@@ -241,7 +242,7 @@ impl Shard<'_> {
         }
         let mut last = Vec::new();
         for rows in rows.chunks(ROWS) {
-            self.decoder.read(Text::Prompt, rows, self.turns, cache, scratch, &mut last);
+            self.decoder.read(Phase::Prefill, rows, self.turns, cache, scratch, &mut last);
         }
         self.decoder.head(&last)
     }

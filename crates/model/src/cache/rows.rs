@@ -1,5 +1,5 @@
-//! Attention of rows that need have nothing in common, by vectors: answers while they are written, and all where there is no
-//! matrix unit.
+//! Attention of rows that need have nothing in common, by vectors: answers while they are written, the last layer of prompts, and all
+//! where there is no matrix unit. Knows places, no weights.
 use std::ops::Range;
 
 use super::{Cache, LANES, Lanes, Path, Plane, Reader};

@@ -1,7 +1,7 @@
 //! Attention of rows that follow one another in their sequences, on the matrix unit: prompts, where many rows look back on the same
-//! keys. A row's result does not depend on which others are read with it.
+//! keys. A row's result does not depend on which others are read with it. Knows places, no weights.
 use super::{Cache, LANES, Plane, Reader};
-use crate::train::attention::{Heads, KeysValues, Room, Run, Segment, Span, attend_run, fill};
+use crate::train::attention::{KeysValues, Room, Run, Segment, Span, attend_run, fill};
 use crate::train::tiles::{BLOCK, Unit};
 
 impl Cache {
@@ -17,7 +17,7 @@ impl Cache {
         mixed: &mut [f32],
         room: &mut Room,
     ) {
-        let (heads, past) = (Heads { window, ..self.heads }, Past { cache: self, plane: &self.layers[layer] });
+        let (heads, past) = (self.heads, Past { cache: self, plane: &self.layers[layer] });
         let (mut queries, mut mixed) = (queries, mixed);
         for readers in readers.chunk_by(follow) {
             let segment = segment(readers);

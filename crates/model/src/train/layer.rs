@@ -58,7 +58,7 @@ pub(super) struct Work<F> {
     mixed: Vec<F>,
     mid: Vec<F>,
     inverse_mid: Vec<F>,
-    /// Empty where it is computed again: more than half of all, for one product.
+    /// Empty where it is computed again: the largest part of all, for one product.
     gate_up: Vec<F>,
     /// Results of attention and of the feed-forward part before the norms behind them.
     branches: [Vec<F>; 2],
@@ -82,6 +82,11 @@ pub(super) struct Scratch<F> {
 }
 
 impl<F: Float> Scratch<F> {
+    /// Gives back what only slim layers need.
+    pub fn none_slim(&mut self) {
+        self.gate_up = Vec::new();
+    }
+
     /// Makes room for the way back of so many rows.
     fn fit_back(&mut self, shared: &Shared<F>, rows: usize) {
         fit(&mut self.normed, rows * shared.hidden);
@@ -194,7 +199,7 @@ impl<F: Float> Shared<F> {
         2 * self.inner
     }
 
-    /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs, or of a `slim` layer what it can be computed from soon.
+    /// From `kept.x` to `y`, leaving in `kept.work` what the way back needs, of a `slim` layer all but gate and up.
     pub fn forward(
         &self,
         layer: &Layer<F>,
@@ -294,6 +299,7 @@ impl<F: Float> Shared<F> {
             let (branch_out, inverse_out, branch_down, inverse_down) = branches;
             rms_norm_again(mid, &layer.norm_mid, inverse, normed);
             if slim {
+                // the adapter's share comes out as it was kept
                 self.gate_up.forward(&layer.gate_up, normed, again, Old::Drop, &mut low_gate_up.to_vec());
             }
             let gate_up = if slim { again } else { gate_up };

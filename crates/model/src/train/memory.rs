@@ -26,7 +26,7 @@ pub(super) fn elements(entries: &[Entry]) -> usize {
 pub(super) struct Keep {
     /// The first ones, which hand one room on from each to the next, and but for the last of them compute all again from their inputs.
     pub lean: usize,
-    /// Those behind them, which compute again what takes the most room for the least work.
+    /// Those behind them, which compute gate and up again.
     pub slim: usize,
 }
 
@@ -67,8 +67,11 @@ impl Taken {
         match left.checked_sub(self.slim + little * self.layers) {
             Some(left) => Keep { lean: 0, slim: self.layers - left / self.slim.max(1) },
             None => {
-                let slim = left.saturating_sub(self.slim + self.layer) / little.max(1);
-                Keep { lean: self.layers - slim.min(self.layers - 1), slim: slim.min(self.layers - 1) }
+                let left = left.saturating_sub(self.slim + self.layer);
+                let behind = left / little.max(1);
+                // what is left over lets some of them keep all; one that is slim alone would gain nothing from the room it needs
+                let slim = behind - (left % little.max(1) / self.slim.max(1)).min(behind);
+                Keep { lean: self.layers - behind, slim: if slim == 1 { 0 } else { slim } }
             }
         }
     }
@@ -85,20 +88,26 @@ mod tests {
 
     #[test]
     fn as_much_is_kept_as_fits() {
-        let taken = Taken { fixed: 100, layer: 10, slim: 6, layers: 6 };
-        let bytes = |Keep { lean, slim }| {
-            let shared = if slim > 0 { taken.slim } else { 0 };
-            taken.fixed + taken.layer * (6 - slim - lean + lean.min(1)) + (taken.layer - taken.slim) * slim + shared
-        };
-        let mut before = taken.range().0;
-        for most in 0..200 {
-            let keep = taken.keep(most);
-            assert!(bytes(keep) <= most.max(taken.range().0), "{keep:?} within {most}");
-            assert!(bytes(keep) >= before, "no less is kept where there is more room");
-            before = bytes(keep);
+        for slim in [6, 3] {
+            let taken = Taken { fixed: 100, layer: 10, slim, layers: 6 };
+            let bytes = |Keep { lean, slim }| {
+                let shared = if slim > 0 { taken.slim } else { 0 };
+                taken.fixed + taken.layer * (6 - slim - lean + lean.min(1)) + (taken.layer - taken.slim) * slim + shared
+            };
+            let mut before = taken.range().0;
+            for most in 0..200 {
+                let keep = taken.keep(most);
+                assert!(bytes(keep) <= most.max(taken.range().0), "{keep:?} within {most}");
+                assert!(bytes(keep) >= before, "no less is kept where there is more room");
+                for slim in 0..keep.slim {
+                    assert!(bytes(Keep { slim, ..keep }) > most, "{keep:?} within {most}, where {slim} slim layers do");
+                }
+                before = bytes(keep);
+            }
         }
+        let taken = Taken { fixed: 100, layer: 10, slim: 6, layers: 6 };
         let found = [0, 119, 120, 129, 130, 135, 136, 159, 160].map(|most| taken.keep(most)).map(|keep| (keep.lean, keep.slim));
-        assert_eq!(found, [(6, 0), (6, 0), (5, 1), (3, 3), (0, 6), (0, 6), (0, 5), (0, 2), (0, 0)]);
+        assert_eq!(found, [(6, 0), (6, 0), (5, 0), (3, 3), (0, 6), (0, 6), (0, 5), (0, 2), (0, 0)]);
         assert_eq!(taken.range(), (110, 160));
     }
 }

@@ -105,7 +105,7 @@ impl<'a, F: Float> Pass<'a, F> {
     }
 
     /// Bytes that all packs at work may take together. A pack that may not keep what all its layers need on their way back has
-    /// some compute gate and up again, or where that is not enough all of it from their inputs: at most a third more work (Chen et
+    /// some compute gate and up again, or where that is not enough all of it from their inputs: at most the way forward twice (Chen et
     /// al. 2016, arXiv 1604.06174; Korthikanti et al. 2022, arXiv 2205.05198), the same bits.
     pub fn within(self, memory: usize) -> Self {
         Self { memory, ..self }
@@ -176,6 +176,9 @@ impl<'a, F: Float> Pass<'a, F> {
         let bytes = if gradient.is_some() { bytes } else { usize::MAX };
         let Keep { lean, slim } = Taken::of(shared, pack, layers, threads).keep(bytes);
         kept[..lean].iter_mut().skip(1).for_each(|kept| kept.work = Work::default());
+        if slim == 0 {
+            scratch.none_slim();
+        }
         for (i, layer) in decoder.layers.iter().enumerate() {
             let at = if gradient.is_some() { i } else { 0 };
             if i > 0 && i < lean {
@@ -261,7 +264,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::super::{Engine, Sequence, TrainModel, Trainable, random};
-    use super::{Pass, memory};
+    use super::{Pass, SHARDS, memory};
     use crate::Config;
 
     #[test]
@@ -298,7 +301,7 @@ mod tests {
         let (least, most) = Pass::new(&config, &decoder, rooms, 29, rank, 2.0).taken(&batch, &model.entries);
         let whole = run(usize::MAX);
         // both take in the sums of gradients, on which a pass has no bound
-        let sums = 8 * memory::elements(&model.entries) * size_of::<f32>();
+        let sums = SHARDS * memory::elements(&model.entries) * size_of::<f32>();
         let steps = (least - sums..=most).step_by((most - least) / 20);
         for memory in steps.chain([0, usize::MAX, 0]) {
             assert_eq!(whole, run(memory));

@@ -1,6 +1,6 @@
 //! Causal attention with grouped keys, forward and backward, tile by tile: no T × T matrix is ever kept.
-//! Knows one packed batch of rotated queries, keys and values, of which some rows belong to several sequences; positions are
-//! already in them.
+//! Knows rotated queries, keys and values, packed or, forward on the matrix unit, wherever a caller keeps them, of which some rows belong
+//! to several sequences; positions are already in them.
 mod back;
 mod forward;
 mod room;

@@ -10,7 +10,7 @@ const RUN: usize = 128;
 const TILE: usize = 512;
 
 /// Keys that are past together.
-const PAST: usize = 64;
+const PAST: usize = super::unit::TILE;
 
 /// Rows that lie one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +50,13 @@ impl<'a> Run<'a> {
         let before: usize = segment.before.iter().map(|span| span.len).sum();
         let window = window.unwrap_or(usize::MAX);
         (0..len).step_by(RUN).map(move |at| {
-            // whole tiles, so that a row's result does not depend on where its run begins
+            // whole tiles of the matrix unit, so that a row's result does not depend on where its run begins
             let past = (before + at + 1).saturating_sub(window) / PAST * PAST;
             Self { own: Span { start: start + at, len: RUN.min(len - at) }, past, first: before + at - past, window, segment }
         })
     }
 
-    /// Keys that any of its rows sees.
+    /// Keys that its rows see, and what is past of their first tile.
     pub fn keys(&self) -> usize {
         self.first + self.own.len
     }

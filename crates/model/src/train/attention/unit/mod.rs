@@ -13,7 +13,7 @@ use super::run::{Run, Sight};
 use crate::train::tiles::{BLOCK, Lefts, Rights};
 
 /// Keys that are taken at once. All queries of a run look at them before the next ones come, so that both stay in the second cache.
-const TILE: usize = 2 * BLOCK;
+pub(super) const TILE: usize = 2 * BLOCK;
 
 /// A value for each query of a panel.
 type Lanes = [f32; BLOCK];
