@@ -3,7 +3,7 @@ use super::super::Heads;
 use super::super::back::Attended;
 use super::super::room::across;
 use super::super::run::{Run, Sight};
-use super::{Lanes, Mask, Queries, Room, TILE, Tile, along, exp, gather, places};
+use super::{KeysValues, Lanes, Mask, Packed, Queries, Room, TILE, Tile, exp, gather, places};
 use crate::train::float::dot;
 use crate::train::kernels::add;
 use crate::train::matmul::Old;
@@ -20,17 +20,17 @@ pub(in super::super) fn back_run(
     part: &mut [f32],
     room: &mut Room,
 ) {
-    let (row, members, width) = (heads.row(), heads.group(group), heads.width.next_multiple_of(BLOCK));
+    let (members, width) = (heads.group(group), heads.width.next_multiple_of(BLOCK));
     let (part_row, scale): (_, f32) = ((members.len() + 2) * heads.width, heads.scale());
-    let (_, k, v) = heads.columns(members.start);
+    let past = Packed { heads, qkv: kept.qkv };
     begin((heads, group), run, kept, dmixed, room);
     let Room { rows, turned, blocks, tile } = room;
     for (i, places) in places(run).chunks(TILE).enumerate() {
         let len = places.len().next_multiple_of(BLOCK);
         tile.keys_at = (i * TILE, len);
-        along(places, kept.qkv, row, (v, heads.width), rows);
+        past.values(group, places, rows);
         tile.values.fill(rows, width);
-        along(places, kept.qkv, row, (k, heads.width), rows);
+        past.keys(group, places, rows);
         tile.keys.fill(rows, width);
         across(rows, len, turned);
         tile.keys_across.fill(turned, len);
