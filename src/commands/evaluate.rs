@@ -43,7 +43,7 @@ struct Predict {
 
 impl Step for Predict {
     const NAME: &'static str = "predict";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 }
 
 pub fn command(context: &Context, args: &EvaluateArgs) -> anyhow::Result<ExitCode> {

@@ -218,7 +218,8 @@ pub fn examples(
 /// The model that learns, on its device.
 pub fn learner(context: &Context, settings: &Finetune, base: &Base, weights: Weights) -> anyhow::Result<TrainModel> {
     let model = TrainModel::new(&base.config()?, weights.to_device(&base.device)?, settings.trainable(), settings.seed)?;
-    Ok(model.sharing(settings.batching == Batching::Tree).within(memory::limit(context)?))
+    let model = model.sharing(settings.batching == Batching::Tree).in_precision(settings.precision);
+    Ok(model.within(memory::limit(context)?))
 }
 
 /// The plan the run began with, else a new one; minutes are turned into steps here, once.

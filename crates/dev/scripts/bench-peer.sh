@@ -6,7 +6,7 @@
 #   LOG         call records
 #   MAX_PROMPT  longest prompt, in tokens
 #   PEER…       the peer's command; its output is printed as it is
-# BATCHING=independent and BATCH=32 set ours.
+# BATCHING=independent, BATCH=32 and PRECISION=bf16 set ours.
 set -euo pipefail
 shape=$(realpath "$1") log=$(realpath "$2") longest=$3
 shift 3
@@ -15,7 +15,7 @@ here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 cd "$here"
 for step in "collect $log" scrub cluster; do "$program" --quiet $step > /dev/null; done
-"$program" bench finetune --model "$shape" --steps "${STEPS:-3}" --batching "${BATCHING:-tree}" \
+"$program" bench finetune --model "$shape" --steps "${STEPS:-3}" --batching "${BATCHING:-tree}" --precision "${PRECISION:-f32}" \
     --set finetune.max_prompt_tokens="$longest" --set finetune.batch_size="${BATCH:-16}" --format jsonl
 cd - > /dev/null
 "$@"

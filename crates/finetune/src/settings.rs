@@ -1,6 +1,6 @@
 //! The step's configuration, and what follows from it alone.
 use model::Config;
-use model::train::Trainable;
+use model::train::{Precision, Trainable};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Feedback};
@@ -87,6 +87,8 @@ pub struct Finetune {
     pub near_duplicates: f64,
     /// How calls become batches.
     pub batching: Batching,
+    /// What products on a matrix unit of 16 bits keep of their factors: `f32` all of it, `bf16` what fits. Without such a unit all is f32.
+    pub precision: Precision,
     /// Whether examples are shuffled. Without, calls go through in the order of the log, one sequence each.
     pub shuffle: bool,
     /// Seed of everything drawn.
@@ -126,6 +128,7 @@ impl Default for Finetune {
             max_duplicates: 64,
             near_duplicates: 0.8,
             batching: Batching::Tree,
+            precision: Precision::F32,
             shuffle: true,
             seed: 7,
             init_adapter: None,

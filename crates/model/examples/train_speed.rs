@@ -1,12 +1,12 @@
 //! Speed of training on this machine: tokens a second, and the share of what a large matrix product reaches.
 //!
-//! `cargo run --release -p model --example train_speed -- nano full`, or `smollm lora`; then sequences, length, rounds and
-//! device (`cuda:0` with `--features cuda`).
+//! `cargo run --release -p model --example train_speed -- nano full`, or `smollm lora`; then sequences, length, rounds, device
+//! (`cuda:0` with `--features cuda`) and `bf16`.
 #![expect(clippy::print_stdout, reason = "its purpose is to print")]
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use model::train::{Sequence, TrainModel, Trainable};
+use model::train::{Precision, Sequence, TrainModel, Trainable};
 use model::{Config, Weights};
 
 mod shapes;
@@ -49,6 +49,9 @@ fn main() -> Result<(), Failure> {
         // in 16 bits, as files hold them
         let weights = Weights { tensors: model.merged()? }.cast(DType::BF16)?.cast(DType::F32)?;
         model = TrainModel::new(&config, weights, Trainable::Lora { rank: 16, alpha: 32.0 }, 0)?;
+    }
+    if arguments.get(6).is_some_and(|precision| precision == "bf16") {
+        model = model.in_precision(Precision::Bf16);
     }
     let token = |i: usize| (i * 7919 % config.vocab_size) as u32;
     let sequence = |s: usize| Sequence {

@@ -2,89 +2,15 @@
 //!
 //! Rows of any sequences and positions go through the layers together, so nothing is padded; each call is single-threaded and
 //! callers run several side by side.
-use candle_core::{DType, Device};
-
 use crate::cache::{Cache, Path, Reader};
+use crate::linear::{Linear, values};
+use crate::lora::Lora;
 use crate::names::{Fused, Norm, Widths, biased, norms};
 use crate::train::attention::Room;
-use crate::train::kernels::{Rotations, add, add_bias, gate, norm_heads, rms_norm, scale};
-use crate::train::matmul::{Mat, MatMut, Old, multiply};
-use crate::train::tiles::{Tiles, Unit, pieces};
+use crate::train::kernels::{Rotations, add, gate, norm_heads, rms_norm, scale};
+use crate::train::matmul::Old;
+use crate::train::tiles::Unit;
 use crate::{Config, Error, Weights};
-
-/// A matrix in the layout in which a product needs no packing.
-enum Matrix {
-    /// (inputs, outputs)
-    Plain(Vec<f32>),
-    /// For the matrix unit.
-    Tiles(Tiles),
-}
-
-/// One or more linear layers over the same input, side by side.
-struct Linear {
-    weight: Matrix,
-    bias: Vec<f32>,
-    inputs: usize,
-    outputs: usize,
-    /// Factor on the outputs.
-    factor: f32,
-}
-
-impl Linear {
-    /// Takes `parts` (name, outputs) from the weights.
-    fn take(weights: &Weights, parts: &[(String, usize)], inputs: usize, bias: bool) -> Result<Self, Error> {
-        let outputs: usize = parts.iter().map(|(_, outputs)| outputs).sum();
-        let (mut weight, mut biases) = (vec![0.0; inputs * outputs], Vec::new());
-        let mut first = 0;
-        for (name, part) in parts {
-            let rows = values(weights, &format!("{name}.weight"), &[*part, inputs])?;
-            for (o, row) in rows.chunks_exact(inputs).enumerate() {
-                for (i, value) in row.iter().enumerate() {
-                    weight[i * outputs + first + o] = *value;
-                }
-            }
-            if bias {
-                biases.extend(values(weights, &format!("{name}.bias"), &[*part])?);
-            }
-            first += part;
-        }
-        let weight = match pieces(&weight) {
-            Some(pieces) => Matrix::Tiles(Tiles::new(&weight, pieces, (inputs, outputs), (outputs, 1))),
-            None => Matrix::Plain(weight),
-        };
-        Ok(Self { weight, bias: biases, inputs, outputs, factor: 1.0 })
-    }
-
-    /// The same with a factor on the outputs.
-    #[expect(clippy::cast_possible_truncation, reason = "all is computed in f32")]
-    fn times(self, factor: f64) -> Self {
-        Self { factor: factor as f32, ..self }
-    }
-
-    /// `out = factor · (x · weight + bias)`, added to what `out` holds where `old` says so.
-    fn apply(&self, x: &[f32], out: &mut [f32], old: Old) {
-        let rows = x.len() / self.inputs;
-        if rows == 0 {
-            return;
-        }
-        match &self.weight {
-            Matrix::Tiles(tiles) => tiles.multiply(x, out, old, self.factor),
-            Matrix::Plain(weight) => {
-                let (x, weight) = (Mat::new(x, rows, self.inputs), Mat::new(weight, self.inputs, self.outputs));
-                multiply(MatMut::new(out, rows, self.outputs), old, self.factor, x, weight);
-            }
-        }
-        if !self.bias.is_empty() {
-            add_bias(out, &self.bias, self.factor);
-        }
-    }
-}
-
-/// Values of a tensor as f32.
-fn values(weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-    let tensor = weights.get(name, shape)?;
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-}
 
 struct Layer {
     norm_in: Vec<f32>,
@@ -100,13 +26,13 @@ struct Layer {
 }
 
 impl Layer {
-    fn take(config: &Config, weights: &Weights, index: usize) -> Result<Self, Error> {
+    fn take(config: &Config, weights: &Weights, lora: Option<&Lora>, index: usize) -> Result<Self, Error> {
         let name = |part: &str| format!("model.layers.{index}.{part}");
         let widths = Widths::of(config);
         let linear = |fused| {
             let parts = widths.parts(fused).iter().zip(widths.outputs(fused).0);
             let parts: Vec<_> = parts.map(|(part, outputs)| (name(part), outputs)).collect();
-            Linear::take(weights, &parts, widths.inputs(fused), biased(config, fused))
+            Linear::take(weights, lora, &parts, widths.inputs(fused), biased(config, fused))
         };
         let norms = norms(config);
         let norm = |norm: Norm| match norms.iter().find(|(found, ..)| *found == norm) {
@@ -195,15 +121,24 @@ impl Decoder {
     /// # Errors
     /// When a tensor is missing or has another shape than the configuration asks for; the error names it.
     pub fn new(config: &Config, weights: &Weights) -> Result<Self, Error> {
+        Self::tuned(config, weights, None)
+    }
+
+    /// The same with an adapter, if there is one.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`], and when the adapter changes a matrix that is missing or of another shape.
+    pub fn tuned(config: &Config, weights: &Weights, lora: Option<&Lora>) -> Result<Self, Error> {
+        lora.map_or(Ok(()), |lora| lora.check(weights))?;
         let embed = values(weights, "model.embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
         let head = if config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-        let layers = (0..config.num_hidden_layers).map(|index| Layer::take(config, weights, index));
+        let layers = (0..config.num_hidden_layers).map(|index| Layer::take(config, weights, lora, index));
         Ok(Self {
             config: config.clone(),
             embed,
             layers: layers.collect::<Result<_, _>>()?,
             norm: gain(config, weights, "model.norm", config.hidden_size)?,
-            head: Linear::take(weights, &[(head.to_owned(), config.vocab_size)], config.hidden_size, false)?
+            head: Linear::take(weights, lora, &[(head.to_owned(), config.vocab_size)], config.hidden_size, false)?
                 .times(config.logits_divisor.recip()),
         })
     }

@@ -13,6 +13,7 @@ mod error;
 mod expected;
 mod generate;
 pub mod gguf;
+mod linear;
 mod local;
 mod lora;
 mod names;

@@ -7,7 +7,7 @@ use record::{PredictError, Prediction, Predictor, Progress, Prompt, Request, Res
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Chat, ChatFiles, Config, Decoder, Error, Generation, Limits, Weights};
+use crate::{Chat, ChatFiles, Config, Decoder, Error, Generation, Limits, Lora, Weights};
 
 /// How a local model answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,10 +88,15 @@ impl LocalModel {
             let cause = "generation runs on the CPU alone so far".to_owned();
             return Err(Error::Device { name: format!("{:?}", device.location()), cause });
         }
-        if let Some(folder) = adapter {
-            weights.tune(folder, config)?;
-        }
-        let decoder = Decoder::new(config, &weights)?;
+        let lora = adapter.map(|from| Lora::find(from, config)).transpose()?;
+        let lora = match (adapter, lora.flatten()) {
+            (Some(whole), None) => {
+                weights.tune(whole, config)?;
+                None
+            }
+            (_, lora) => lora,
+        };
+        let decoder = Decoder::tuned(config, &weights, lora.as_ref())?;
         Ok(Self { name: name.to_owned(), chat, decoder, settings })
     }
 

@@ -69,7 +69,32 @@ pub(crate) struct Pair {
     pub up: Tensor,
 }
 
+impl Pair {
+    /// What is added to the module's weight, in f32.
+    pub fn change(&self, scale: f64) -> Result<Tensor, Error> {
+        Ok((self.up.matmul(&self.down)? * scale)?)
+    }
+}
+
 impl Lora {
+    /// The adapter that a fine-tune left, as a PEFT folder or a GGUF file; none where it left a whole model. `config` is that of the model.
+    ///
+    /// # Errors
+    /// As [`Lora::load`].
+    pub fn find(from: &Path, config: &Config) -> Result<Option<Self>, Error> {
+        if Gguf::is_called_so(from) {
+            return Gguf::open(from)?.lora(config).map(Some);
+        }
+        if from.join("model.safetensors").exists() { Ok(None) } else { Self::load(from).map(Some) }
+    }
+
+    /// Refuses what changes a matrix that is missing or of another shape in `weights`.
+    pub(crate) fn check(&self, weights: &Weights) -> Result<(), Error> {
+        self.pairs
+            .iter()
+            .try_for_each(|(module, pair)| weights.get(&format!("{module}.weight"), &[pair.up.dim(0)?, pair.down.dim(1)?]).map(|_| ()))
+    }
+
     /// Reads a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`).
     ///
     /// # Errors
@@ -118,11 +143,8 @@ impl Weights {
     /// # Errors
     /// As [`Weights::merge`] and [`Lora::load`]; a whole model must have the same tensors.
     pub fn tune(&mut self, from: &Path, config: &Config) -> Result<(), Error> {
-        if Gguf::is_called_so(from) {
-            return self.merge(&Gguf::open(from)?.lora(config)?);
-        }
-        if !from.join("model.safetensors").exists() {
-            return self.merge(&Lora::load(from)?);
+        if let Some(adapter) = Lora::find(from, config)? {
+            return self.merge(&adapter);
         }
         let mut whole = Self::load_file(&from.join("model.safetensors"), DType::F32, &Device::Cpu)?;
         for (name, old) in &mut self.tensors {
@@ -143,12 +165,12 @@ impl Weights {
     /// # Errors
     /// When it changes a tensor that is missing or of another shape here.
     pub fn merge(&mut self, adapter: &Lora) -> Result<(), Error> {
+        adapter.check(self)?;
         let mut merged = BTreeMap::new();
-        for (module, Pair { down, up }) in &adapter.pairs {
+        for (module, pair) in &adapter.pairs {
             let target = format!("{module}.weight");
-            let weight = self.get(&target, &[up.dim(0)?, down.dim(1)?])?;
-            let change = (up.matmul(down)? * adapter.scale)?;
-            let sum = (weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)? + change)?;
+            let weight = &self.tensors[&target];
+            let sum = (weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)? + pair.change(adapter.scale)?)?;
             merged.insert(target, sum.to_dtype(weight.dtype())?.to_device(weight.device())?);
         }
         self.tensors.extend(merged);

@@ -5,8 +5,8 @@ mod checks;
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use checks::{batch, difference, long, model, norm_of, one_by_one, same_bits};
-use model::train::{Sequence, Soft, TrainModel, Trainable};
+use checks::{batch, difference, long, model, norm_of, one_by_one, same_bits, tree};
+use model::train::{Precision, Sequence, Soft, TrainModel, Trainable, kernel};
 use model::{Config, Error, Weights};
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -198,6 +198,27 @@ fn every_adapter_matrix_learns() {
 fn the_bits_do_not_depend_on_the_threads() {
     for trainable in [Trainable::Full, Trainable::Lora { rank: 2, alpha: 2.0 }] {
         same_bits(&config(PLAIN), trainable);
+    }
+}
+
+#[test]
+fn sixteen_bits_are_near_where_there_is_a_unit_and_nothing_where_there_is_none() {
+    let config = config(RICH);
+    for trainable in [Trainable::Full, Trainable::Lora { rank: 3, alpha: 5.0 }] {
+        let exact = model(&config, trainable, DType::F32);
+        let (right, gradients) = exact.loss_and_gradients(&tree()).expect("a good batch");
+        let rounded = exact.in_precision(Precision::Bf16);
+        let (loss, found) = rounded.loss_and_gradients(&tree()).expect("a good batch");
+        let there = kernel(Precision::Bf16).contains("AMX");
+        assert_eq!(there, loss.sum.to_bits() != right.sum.to_bits(), "only a unit rounds: {} and {}", loss.sum, right.sum);
+        assert!((loss.sum / right.sum - 1.0).abs() < 2e-3, "{} for {}", loss.sum, right.sum);
+        let whole = |of: &dyn Fn(&String) -> f64| gradients.keys().map(|name| of(name).powi(2)).sum::<f64>().sqrt();
+        let off =
+            whole(&|name| norm_of(&(&gradients[name] - &found[name]).expect("same shape"))) / whole(&|name| norm_of(&gradients[name]));
+        assert!(off < 0.03, "the gradient is off by {off}");
+        // rows know nothing of each other, however they are rounded
+        let (alone, _) = rounded.sharing(false).loss_and_gradients(&tree()).expect("a good batch");
+        assert!((alone.sum / loss.sum - 1.0).abs() < 1e-5, "{} one by one, {} as a tree", alone.sum, loss.sum);
     }
 }
 

@@ -2,12 +2,12 @@
 //! whole batch never exist. The idea of Wijmans et al. 2024, arXiv 2411.09009. Knows rows and targets, no layers.
 use rayon::prelude::*;
 
-use super::Loss;
 use super::float::{Float, exponentiate, greatest};
 use super::layout::{Scored, loss};
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::panels::Panels;
 use super::vector::vectorised;
+use super::{Loss, Precision};
 
 /// Elements of the logits that exist at once on a thread.
 pub(super) const LOGITS: usize = 1 << 22;
@@ -29,6 +29,8 @@ pub(super) struct Head<'a, F> {
     pub panels: &'a Panels<F>,
     /// Width of a row.
     pub hidden: usize,
+    /// Of the products, where it is frozen.
+    pub precision: Precision,
 }
 
 /// Loss of `rows` (one for each of `scored`) under a head. `wide` takes chunks of rows side by
@@ -40,15 +42,15 @@ pub(super) fn cross_entropy<F: Float>(
     gradient: Option<HeadGradient<'_, F>>,
     wide: bool,
 ) -> Loss {
-    let Head { matrix, panels, hidden } = head;
+    let Head { matrix, panels, hidden, precision } = head;
     let vocabulary = matrix.len() / hidden;
     let step = (LOGITS / vocabulary).clamp(16, 128);
     let chunk = |logits: &mut Vec<F>, scored: &[Scored], rows: &[F], drows: Option<&mut [F]>| {
         logits.resize(scored.len() * vocabulary, F::ZERO);
-        panels.multiply((matrix, hidden), rows, logits, Old::Drop, F::ONE);
+        panels.multiply((matrix, hidden), rows, logits, Old::Drop, F::ONE, precision);
         let part = slopes(logits, scored, drows.is_some());
         if let Some(drows) = drows {
-            panels.multiply_back((matrix, hidden), logits, drows, F::ONE);
+            panels.multiply_back((matrix, hidden), logits, drows, F::ONE, precision);
         }
         part
     };
@@ -106,7 +108,7 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, HeadGradient, Panels, Scored, cross_entropy};
+    use super::{Head, HeadGradient, Panels, Precision, Scored, cross_entropy};
     use crate::train::Soft;
     use crate::train::differences::{agree, wave};
 
@@ -130,10 +132,10 @@ mod tests {
             .collect();
         let none = Panels::default();
         let loss = |rows: &[f64], matrix: &[f64]| {
-            let head = Head { matrix, panels: &none, hidden };
+            let head = Head { matrix, panels: &none, hidden, precision: Precision::F32 };
             cross_entropy(rows, head, &scored, None, wide).sum
         };
-        let head = Head { matrix: &matrix, panels: &none, hidden };
+        let head = Head { matrix: &matrix, panels: &none, hidden, precision: Precision::F32 };
         let (mut drows, mut dmatrix) = (vec![9.0; rows.len()], vec![0.0; matrix.len()]);
         let slots = HeadGradient { rows: &mut drows, matrix: &mut dmatrix };
         let sum = cross_entropy(&rows, head, &scored, Some(slots), wide).sum;

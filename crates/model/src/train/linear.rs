@@ -1,5 +1,6 @@
 //! A fused linear layer with an optional adapter, forward and backward. Frozen weights get no gradient, not even one that
 //! is thrown away. Knows slices and ranks, no names.
+use super::Precision;
 use super::float::Float;
 use super::kernels::{add_bias, add_rows};
 use super::matmul::{Mat, MatMut, Old, multiply};
@@ -15,18 +16,25 @@ pub(super) struct Form<F> {
     scale: F,
     /// Factor on the outputs.
     factor: F,
+    /// Of the products with frozen weights.
+    precision: Precision,
 }
 
 impl<F: Float> Form<F> {
     /// `rank` is 0 without an adapter; `scale` is α / rank. Hu et al. 2021, arXiv 2106.09685.
     pub fn new(widths: Widths, fused: Fused, rank: usize, scale: F) -> Self {
         let (outputs, parts) = widths.outputs(fused);
-        Self { outputs, parts, inputs: widths.inputs(fused), rank, scale, factor: F::ONE }
+        Self { outputs, parts, inputs: widths.inputs(fused), rank, scale, factor: F::ONE, precision: Precision::F32 }
     }
 
     /// The same with a factor on the outputs, adapter included.
     pub fn times(self, factor: F) -> Self {
         Self { scale: self.scale * factor, factor, ..self }
+    }
+
+    /// The same with frozen weights and what they are multiplied by in such a precision.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Values of x Aᵀ for each row.
@@ -46,7 +54,7 @@ impl<F: Float> Form<F> {
     /// `y = factor · (x Wᵀ + bias + scale · (x Aᵀ) Bᵀ)`, or that added to `y`; `low` keeps x Aᵀ (T × parts·rank).
     pub fn forward(self, linear: &Linear<F>, x: &[F], y: &mut [F], old: Old, low: &mut [F]) {
         let (rows, width) = (x.len() / self.inputs, self.width());
-        linear.panels.multiply((&linear.weight, self.inputs), x, y, old, self.factor);
+        linear.panels.multiply((&linear.weight, self.inputs), x, y, old, self.factor, self.precision);
         let x = Mat::new(x, rows, self.inputs);
         add_bias(y, &linear.bias, self.factor);
         if linear.a.is_empty() {
@@ -86,7 +94,7 @@ impl<F: Float> Form<F> {
             multiply(MatMut::new(da, lows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows).t(), x);
         }
         let Some(dx) = dx else { return };
-        linear.panels.multiply_back((&linear.weight, inputs), dy, dx, self.factor);
+        linear.panels.multiply_back((&linear.weight, inputs), dy, dx, self.factor, self.precision);
         if !dlow.is_empty() {
             multiply(MatMut::new(dx, rows, inputs), Old::Add, F::ONE, Mat::new(&dlow, rows, lows), Mat::new(&linear.a, lows, inputs));
         }

@@ -31,6 +31,7 @@ use std::iter::Sum;
 use std::ops::AddAssign;
 
 use candle_core::{DType, Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
 
 use crate::{Config, Error, Weights};
 use float::Float;
@@ -53,6 +54,28 @@ pub enum Trainable {
     },
     /// Every weight.
     Full,
+}
+
+/// What products on a matrix unit keep of their factors. Sums, norms, gates, the adapters' own products, their gradients and all else
+/// is f32 (or f64) whatever it is, and so is everything where there is no such unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// All of it: results are as exact as those of f32 vectors.
+    #[default]
+    F32,
+    /// 16 bits, rounded to the nearest, as other trainers compute: a third of the products, or a sixth.
+    Bf16,
+}
+
+impl Precision {
+    /// Pieces of 16 bits that a factor is cut into.
+    pub(crate) const fn pieces(self) -> usize {
+        match self {
+            Self::F32 => 3,
+            Self::Bf16 => 1,
+        }
+    }
 }
 
 /// One training sequence.
@@ -122,6 +145,7 @@ pub struct TrainModel {
     /// Frozen values that are computed with an offset, as they were loaded: taking the offset off again would round.
     exact: BTreeMap<String, Tensor>,
     shares: bool,
+    precision: Precision,
     memory: u64,
 }
 
@@ -178,7 +202,17 @@ impl TrainModel {
                 return Err(Error::Unsupported { key: "dtype", found: format!("{other:?}"), expected: "weights loaded as f32 or f64" });
             }
         };
-        Ok(Self { config: config.clone(), trainable, variables, entries, engine, exact, shares: true, memory: u64::MAX })
+        Ok(Self {
+            config: config.clone(),
+            trainable,
+            variables,
+            entries,
+            engine,
+            exact,
+            shares: true,
+            precision: Precision::F32,
+            memory: u64::MAX,
+        })
     }
 
     /// A model to train from scratch, from [`random`] weights.
@@ -194,6 +228,12 @@ impl TrainModel {
     #[must_use]
     pub fn sharing(self, shares: bool) -> Self {
         Self { shares, ..self }
+    }
+
+    /// Rounds what products with frozen weights and attention are computed from, where the CPU has a matrix unit of 16 bits.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Bounds the bytes that a step may take, weights included, as far as the CPU computes it: what does not fit is computed again.
@@ -336,7 +376,7 @@ impl TrainModel {
     fn pass<'a, F: Float>(&self, decoder: &'a Decoder<F>, rooms: &'a Rooms<F>, batch: &[Sequence]) -> Pass<'a, F> {
         let longest = batch.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
         let (rank, scale) = self.adapter();
-        Pass::new(&self.config, decoder, rooms, longest, rank, scale).sharing(self.shares)
+        Pass::new(&self.config, decoder, rooms, longest, rank, scale).sharing(self.shares).in_precision(self.precision)
     }
 
     fn forward<F: Float>(&self, frozen: &Decoder<F>, rooms: &Rooms<F>, batch: &[Sequence]) -> Result<Loss, Error> {
@@ -364,8 +404,12 @@ pub fn random(config: &Config, seed: u64, dtype: DType, device: &Device) -> Resu
 
 /// What products and loops over vectors are computed with on this machine, in words.
 #[must_use]
-pub fn kernel() -> String {
-    let unit = if tiles::there() { " + AMX (bfloat16 pieces of f32)" } else { "" };
+pub fn kernel(precision: Precision) -> String {
+    let unit = match precision {
+        _ if !tiles::there() => "",
+        Precision::F32 => " + AMX (bfloat16 pieces of f32)",
+        Precision::Bf16 => " + AMX (bfloat16)",
+    };
     format!("{}{unit}", vector::kernel())
 }
 

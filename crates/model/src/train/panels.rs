@@ -2,6 +2,7 @@
 //! that need no packing. Knows shapes, no names and no model.
 use rayon::prelude::*;
 
+use super::Precision;
 use super::float::Float;
 use super::matmul::{Mat, MatMut, Old, multiply};
 use super::tiles::{Tiles, pieces};
@@ -58,11 +59,11 @@ impl<F: Float> Panels<F> {
     }
 
     /// `y = factor · x Wᵀ`, or that added to `y`, with `matrix` as W of (outputs, `inputs`), of which these are the panels; rows of `x`
-    /// and `y` lie one behind the other.
-    pub fn multiply(&self, (matrix, inputs): (&[F], usize), x: &[F], y: &mut [F], old: Old, factor: F) {
+    /// and `y` lie one behind the other. The `precision` is that of the matrix unit; without one it is `F`'s.
+    pub fn multiply(&self, (matrix, inputs): (&[F], usize), x: &[F], y: &mut [F], old: Old, factor: F, precision: Precision) {
         let (rows, outputs) = (x.len() / inputs, matrix.len() / inputs);
         match self {
-            Self::Both([tiles, _]) => on_unit(tiles, x, y, old, factor),
+            Self::Both([tiles, _]) => on_unit(tiles, x, y, old, factor, precision),
             Self::Forward(values) => {
                 let x = Mat::new(x, rows, inputs);
                 for (i, panel) in values.chunks(PANEL * inputs).enumerate() {
@@ -79,26 +80,26 @@ impl<F: Float> Panels<F> {
     }
 
     /// Way back through [`Panels::multiply`]: `dx = factor · dy W`.
-    pub fn multiply_back(&self, (matrix, inputs): (&[F], usize), dy: &[F], dx: &mut [F], factor: F) {
+    pub fn multiply_back(&self, (matrix, inputs): (&[F], usize), dy: &[F], dx: &mut [F], factor: F, precision: Precision) {
         let (rows, outputs) = (dx.len() / inputs, matrix.len() / inputs);
         if let Self::Both([_, tiles]) = self {
-            return on_unit(tiles, dy, dx, Old::Drop, factor);
+            return on_unit(tiles, dy, dx, Old::Drop, factor, precision);
         }
         multiply(MatMut::new(dx, rows, inputs), Old::Drop, factor, Mat::new(dy, rows, outputs), Mat::new(matrix, outputs, inputs));
     }
 }
 
-fn on_unit<F: Float>(tiles: &Tiles, x: &[F], y: &mut [F], old: Old, factor: F) {
+fn on_unit<F: Float>(tiles: &Tiles, x: &[F], y: &mut [F], old: Old, factor: F, precision: Precision) {
     let both = F::singles(x).zip(F::singles_mut(y));
     let (x, y) = both.expect("only f32 is laid out as tiles");
     #[expect(clippy::cast_possible_truncation, reason = "it is an f32")]
-    tiles.multiply(x, y, old, factor.to_f64() as f32);
+    tiles.multiply(x, y, old, factor.to_f64() as f32, precision);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::matmul::Old;
-    use super::{Float, Panels};
+    use super::{Float, Panels, Precision};
     use crate::train::differences::wave;
 
     #[test]
@@ -118,8 +119,8 @@ mod tests {
         let panels = Panels::new(w, inputs);
         let run = |panels: &Panels<F>| {
             let (mut y, mut dx) = (vec![F::ONE; dy.len()], vec![F::ONE; x.len()]);
-            panels.multiply((w, inputs), x, &mut y, Old::Add, F::ONE);
-            panels.multiply_back((w, inputs), dy, &mut dx, -F::ONE);
+            panels.multiply((w, inputs), x, &mut y, Old::Add, F::ONE, Precision::F32);
+            panels.multiply_back((w, inputs), dy, &mut dx, -F::ONE, Precision::F32);
             (y, dx)
         };
         let ((y, dx), (right, right_back)) = (run(&panels), run(&Panels::None));

@@ -14,7 +14,7 @@ use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
 use super::memory::{self, Keep, Taken};
 use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, own};
-use super::{Loss, Sequence};
+use super::{Loss, Precision, Sequence};
 use crate::Config;
 
 /// Most shards of a batch. A constant, because the sums of gradients must not depend on the machine.
@@ -102,6 +102,14 @@ impl<'a, F: Float> Pass<'a, F> {
     /// Whether what sequences have in common is computed once.
     pub fn sharing(self, shares: bool) -> Self {
         Self { shares, ..self }
+    }
+
+    /// What products on the matrix unit keep of their factors.
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        let Shared { heads, qkv, out, gate_up, down, .. } = &mut self.shared;
+        heads.precision = precision;
+        [qkv, out, gate_up, down].into_iter().for_each(|form| *form = form.in_precision(precision));
+        self
     }
 
     /// Bytes that all packs at work may take together. A pack that may not keep what all its layers need on their way back has
@@ -219,7 +227,7 @@ impl<'a, F: Float> Pass<'a, F> {
         scale(&mut normed, self.shared.style.logits);
         let tied = decoder.head.is_empty();
         let matrix = if tied { &decoder.embed } else { &decoder.head };
-        let head = Head { matrix, panels: &decoder.head_panels, hidden };
+        let head = Head { matrix, panels: &decoder.head_panels, hidden, precision: self.shared.heads.precision };
         let Some(gradient) = gradient else { return cross_entropy(&normed, head, &pack.scored, None, wide) };
         let mut dnormed = vec![F::ZERO; rows.len()];
         let slot = own(if tied { &mut gradient.embed } else { &mut gradient.head });

@@ -8,7 +8,7 @@ use super::layout::{Limits, plan};
 use super::matmul::Old;
 use super::panels::Panels;
 use super::parameters::{Fused, Widths};
-use super::{Engine, Sequence, TrainModel, Trainable};
+use super::{Engine, Precision, Sequence, TrainModel, Trainable};
 
 /// What the loss and gradients of a batch cost at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,9 +68,9 @@ impl TrainModel {
         let widths = Widths::of(&self.config);
         let (inputs, outputs) = (widths.hidden, 2 * widths.inner);
         let matrix = vec![1.0_f32; outputs * inputs];
-        let vectors = rate(&Panels::None, (&matrix, inputs), &time);
+        let vectors = rate(&Panels::None, (&matrix, inputs), self.precision, &time);
         let layer = if let Engine::F32(frozen, _) = &self.engine { frozen.layers.first() } else { None };
-        let largest = layer.map_or(vectors, |layer| rate(&layer.gate_up.panels, (&matrix, inputs), &time));
+        let largest = layer.map_or(vectors, |layer| rate(&layer.gate_up.panels, (&matrix, inputs), self.precision, &time));
         Peak { vectors, largest }
     }
 }
@@ -86,13 +86,13 @@ pub struct Peak {
 
 /// Operations a second of a product with `matrix` of (outputs, inputs).
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn rate(panels: &Panels<f32>, (matrix, inputs): (&[f32], usize), time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
+fn rate(panels: &Panels<f32>, (matrix, inputs): (&[f32], usize), precision: Precision, time: impl Fn(&mut dyn FnMut()) -> Duration) -> f64 {
     const ROWS: usize = 512;
     const TRIES: usize = 20;
     let (threads, outputs) = (rayon::current_num_threads(), matrix.len() / inputs);
     let x = vec![1.0; ROWS * inputs];
     let mut out = vec![vec![0.0; ROWS * outputs]; threads];
-    let mut once = || out.par_iter_mut().for_each(|out| panels.multiply((matrix, inputs), &x, out, Old::Drop, 1.0));
+    let mut once = || out.par_iter_mut().for_each(|out| panels.multiply((matrix, inputs), &x, out, Old::Drop, 1.0, precision));
     let best = (0..TRIES).map(|_| time(&mut once)).min().unwrap_or_default();
     (2 * threads * ROWS * inputs * outputs) as f64 / best.as_secs_f64().max(1e-9)
 }

@@ -1,13 +1,11 @@
-//! Factors that change from product to product, cut into three pieces and laid out for the unit. Knows layouts, no sums.
+//! Factors that change from product to product, cut into their pieces and laid out for the unit. Knows layouts, no sums.
+use super::super::Precision;
 use super::super::matmul::Old;
 use super::super::vector::{Kernel, dispatch};
 use super::unit::{BLOCK, Pieces, ROWS, Row, STEP, Unit};
 
 /// Values of the inner dimension in a step.
 pub(crate) const INNER: usize = 32;
-
-/// Rows of three pieces in a step.
-const PIECES: usize = 3 * STEP;
 
 /// The first 8 bits of a significand, the next, and the last, which together are the whole of it, each in the upper half; cutting costs
 /// less than rounding to the nearest.
@@ -20,7 +18,14 @@ fn cut(x: f32) -> [u32; 3] {
     [first, second, (rest - f32::from_bits(second)).to_bits() & UPPER]
 }
 
-/// A row of each piece of a step.
+/// The nearest float of 16 bits, in the upper half.
+#[inline(always)]
+pub(super) fn near(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000
+}
+
+/// A row of each piece of a step of three.
 #[inline(always)]
 fn thirds(step: &mut [Row], row: usize) -> [&mut Row; 3] {
     let (first, rest) = step.split_at_mut(STEP);
@@ -28,9 +33,17 @@ fn thirds(step: &mut [Row], row: usize) -> [&mut Row; 3] {
     [&mut first[row], &mut second[row], &mut last[row]]
 }
 
-/// One row of a step of a left factor.
+/// One row of a step of a left factor of one piece or three; a constant, because nothing here may branch.
 #[inline(always)]
-pub(crate) fn put_left(step: &mut [Row], row: usize, values: &[f32; INNER]) {
+pub(crate) fn put_left<const PIECES: usize>(step: &mut [Row], row: usize, values: &[f32; INNER]) {
+    if PIECES == 1 {
+        let mut pieces = [0; INNER];
+        for i in 0..INNER {
+            pieces[i] = (near(values[i]) >> 16) as u16;
+        }
+        step[row] = Row(pieces);
+        return;
+    }
     let [first, second, last] = thirds(step, row);
     for (i, value) in values.iter().enumerate() {
         let pieces = cut(*value).map(|piece| (piece >> 16) as u16);
@@ -38,10 +51,18 @@ pub(crate) fn put_left(step: &mut [Row], row: usize, values: &[f32; INNER]) {
     }
 }
 
-/// Two rows of a step of a right factor.
+/// Two rows of a step of a right factor of one piece or three.
 #[inline(always)]
-pub(crate) fn put_right(step: &mut [Row], pair: usize, upper: &[f32; BLOCK], lower: &[f32; BLOCK]) {
+pub(crate) fn put_right<const PIECES: usize>(step: &mut [Row], pair: usize, upper: &[f32; BLOCK], lower: &[f32; BLOCK]) {
     for tile in 0..2 {
+        if PIECES == 1 {
+            let mut pairs = [0; ROWS];
+            for i in 0..ROWS {
+                pairs[i] = near(upper[tile * ROWS + i]) >> 16 | near(lower[tile * ROWS + i]);
+            }
+            *step[tile * ROWS + pair].pairs() = pairs;
+            continue;
+        }
         let [first, second, last] = thirds(step, tile * ROWS + pair).map(Row::pairs);
         for i in 0..ROWS {
             let (upper, lower) = (cut(upper[tile * ROWS + i]), cut(lower[tile * ROWS + i]));
@@ -52,89 +73,96 @@ pub(crate) fn put_right(step: &mut [Row], pair: usize, upper: &[f32; BLOCK], low
     }
 }
 
-/// Some steps of a factor of three pieces.
+/// Some steps of a factor.
 #[derive(Clone, Copy)]
-pub(crate) struct Steps<'a>(&'a [Row]);
+pub(crate) struct Steps<'a>(&'a [Row], Precision);
 
-/// A left factor by blocks of 32 rows, each by steps of 32 of the inner dimension.
+/// A left factor by blocks of 32 rows or a right one by panels of 32 columns, each by steps of 32 of the inner dimension.
 #[derive(Debug, Default)]
-pub(crate) struct Lefts {
+pub(crate) struct Factor {
     rows: Vec<Row>,
     steps: usize,
+    precision: Precision,
 }
 
-impl Lefts {
-    /// Makes room for so many blocks of so many steps.
-    pub fn fit(&mut self, blocks: usize, steps: usize) {
-        self.steps = steps;
-        self.rows.resize(blocks * steps * PIECES, Row([0; 32]));
+impl Factor {
+    /// Makes room for so many blocks or panels of so many steps.
+    pub fn fit(&mut self, parts: usize, steps: usize, precision: Precision) {
+        (self.steps, self.precision) = (steps, precision);
+        self.rows.resize(parts * steps * self.step(), Row([0; 32]));
     }
 
-    /// Lays out a matrix of whole blocks and steps, `inner` wide.
-    pub fn fill(&mut self, matrix: &[f32], inner: usize) {
+    /// Lays out a left factor of whole blocks and steps, `inner` wide.
+    pub fn fill_left(&mut self, matrix: &[f32], inner: usize, precision: Precision) {
         assert!(inner.is_multiple_of(INNER) && matrix.len().is_multiple_of(inner * BLOCK), "whole blocks and steps");
-        self.fit(matrix.len() / inner / BLOCK, inner / INNER);
-        dispatch::<_, Left>((matrix, inner, 0, self.rows.as_mut_slice(), self.steps));
+        self.fit(matrix.len() / inner / BLOCK, inner / INNER, precision);
+        left(precision, (matrix, inner, 0), (&mut self.rows, self.steps));
     }
 
-    /// Some steps of a block.
-    pub fn part(&self, block: usize, steps: std::ops::Range<usize>) -> Steps<'_> {
-        Steps(&self.rows[(block * self.steps + steps.start) * PIECES..(block * self.steps + steps.end) * PIECES])
-    }
-
-    /// A step of a block, for [`put_left`].
-    pub fn step_mut(&mut self, block: usize, step: usize) -> &mut [Row] {
-        &mut self.rows[(block * self.steps + step) * PIECES..][..PIECES]
-    }
-}
-
-/// A right factor by panels of 32 columns, each by steps of 32 of the inner dimension.
-#[derive(Debug, Default)]
-pub(crate) struct Rights {
-    rows: Vec<Row>,
-    steps: usize,
-}
-
-impl Rights {
-    /// Makes room for so many panels of so many steps.
-    pub fn fit(&mut self, panels: usize, steps: usize) {
-        self.steps = steps;
-        self.rows.resize(panels * steps * PIECES, Row([0; 32]));
-    }
-
-    /// Lays out a matrix of whole steps and panels, `columns` wide.
-    pub fn fill(&mut self, matrix: &[f32], columns: usize) {
+    /// Lays out a right factor of whole steps and panels, `columns` wide.
+    pub fn fill_right(&mut self, matrix: &[f32], columns: usize, precision: Precision) {
         assert!(columns.is_multiple_of(BLOCK) && matrix.len().is_multiple_of(columns * INNER), "whole steps and panels");
-        self.fit(columns / BLOCK, matrix.len() / columns / INNER);
-        dispatch::<_, Right>((matrix, columns, self.rows.as_mut_slice(), self.steps));
+        self.fit(columns / BLOCK, matrix.len() / columns / INNER, precision);
+        let arguments = ((matrix, columns), (self.rows.as_mut_slice(), self.steps));
+        match precision {
+            Precision::F32 => dispatch::<_, Right<3>>(arguments),
+            Precision::Bf16 => dispatch::<_, Right<1>>(arguments),
+        }
     }
 
-    /// A panel with all its steps.
-    pub fn panel(&self, panel: usize) -> Steps<'_> {
-        Steps(&self.rows[panel * self.steps * PIECES..][..self.steps * PIECES])
+    /// Rows of a step.
+    fn step(&self) -> usize {
+        self.precision.pieces() * STEP
     }
 
-    /// A step of a panel, for [`put_right`].
-    pub fn step_mut(&mut self, panel: usize, step: usize) -> &mut [Row] {
-        &mut self.rows[(panel * self.steps + step) * PIECES..][..PIECES]
+    /// Some steps of a block or panel.
+    pub fn part(&self, part: usize, steps: std::ops::Range<usize>) -> Steps<'_> {
+        let at = |step: usize| (part * self.steps + step) * self.step();
+        Steps(&self.rows[at(steps.start)..at(steps.end)], self.precision)
+    }
+
+    /// All steps of a block or panel.
+    pub fn whole(&self, part: usize) -> Steps<'_> {
+        self.part(part, 0..self.steps)
+    }
+
+    /// A step of a block or panel, for [`put_left`] or [`put_right`].
+    pub fn step_mut(&mut self, part: usize, step: usize) -> &mut [Row] {
+        let rows = self.step();
+        &mut self.rows[(part * self.steps + step) * rows..][..rows]
     }
 }
 
-/// The product of a block of a left factor with a panel of a right one: 32 × 32, written to `out`, whose rows are `stride` apart, or
-/// added to what is there.
+/// The product of a block of a left factor with a panel of a right one of the same precision: 32 × 32, written to `out`, whose rows are
+/// `stride` apart, or added to what is there.
 pub(crate) fn multiply(unit: &Unit, left: Steps<'_>, right: Steps<'_>, (out, stride): (&mut [f32], usize), old: Old) {
-    unit.multiply((left.0, right.0, Pieces::Three), (out, stride), old == Old::Add, right.0.as_ptr());
+    let pieces = match right.1 {
+        Precision::F32 => Pieces::Three,
+        Precision::Bf16 => Pieces::One,
+    };
+    unit.multiply((left.0, left.1), (right.0, pieces), (out, stride), old == Old::Add, right.0.as_ptr());
 }
 
-/// Cuts rows of a left factor into pieces.
-pub(super) struct Left;
+/// Where pieces go: so many steps for each block or panel.
+type Target<'a> = (&'a mut [Row], usize);
 
-impl<'a> Kernel<(&'a [f32], usize, usize, &'a mut [Row], usize)> for Left {
+/// Cuts rows of a left factor, `inner` wide, into pieces, from their value `first` on.
+pub(super) fn left(precision: Precision, (x, inner, first): (&[f32], usize, usize), target: Target<'_>) {
+    match precision {
+        Precision::F32 => dispatch::<_, Left<3>>(((x, inner, first), target)),
+        Precision::Bf16 => dispatch::<_, Left<1>>(((x, inner, first), target)),
+    }
+}
+
+struct Left<const PIECES: usize>;
+
+impl<'a, const PIECES: usize> Kernel<((&'a [f32], usize, usize), Target<'a>)> for Left<PIECES> {
     type Output = ();
     #[inline(always)]
-    fn run((x, inner, first, lefts, steps): (&'a [f32], usize, usize, &'a mut [Row], usize)) {
+    fn run(((x, inner, first), (lefts, steps)): ((&'a [f32], usize, usize), Target<'a>)) {
+        let size = PIECES * STEP;
         for (i, x) in x.chunks_exact(inner).enumerate() {
-            let block = &mut lefts[i / BLOCK * steps * PIECES..][..steps * PIECES];
+            let block = &mut lefts[i / BLOCK * steps * size..][..steps * size];
             let from = &x[first..inner.min(first + steps * INNER)];
             for (step, values) in from.chunks(INNER).enumerate() {
                 // of known length almost always, or each copy is a call
@@ -143,24 +171,25 @@ impl<'a> Kernel<(&'a [f32], usize, usize, &'a mut [Row], usize)> for Left {
                     padded[..values.len()].copy_from_slice(values);
                     padded
                 });
-                put_left(&mut block[step * PIECES..][..PIECES], i % BLOCK, &values);
+                put_left::<PIECES>(&mut block[step * size..][..size], i % BLOCK, &values);
             }
         }
     }
 }
 
 /// Cuts a right factor into pieces.
-struct Right;
+struct Right<const PIECES: usize>;
 
-impl<'a> Kernel<(&'a [f32], usize, &'a mut [Row], usize)> for Right {
+impl<'a, const PIECES: usize> Kernel<((&'a [f32], usize), Target<'a>)> for Right<PIECES> {
     type Output = ();
     #[inline(always)]
-    fn run((matrix, columns, rights, steps): (&'a [f32], usize, &'a mut [Row], usize)) {
+    fn run(((matrix, columns), (rights, steps)): ((&'a [f32], usize), Target<'a>)) {
+        let size = PIECES * STEP;
         for (i, two) in matrix.chunks_exact(2 * columns).enumerate() {
             let (upper, lower) = two.split_at(columns);
             let (step, pair) = (i / ROWS, i % ROWS);
             for (panel, (upper, lower)) in upper.as_chunks().0.iter().zip(lower.as_chunks().0).enumerate() {
-                put_right(&mut rights[(panel * steps + step) * PIECES..][..PIECES], pair, upper, lower);
+                put_right::<PIECES>(&mut rights[(panel * steps + step) * size..][..size], pair, upper, lower);
             }
         }
     }
@@ -169,7 +198,7 @@ impl<'a> Kernel<(&'a [f32], usize, &'a mut [Row], usize)> for Right {
 #[cfg(test)]
 mod tests {
     use super::super::super::matmul::Old;
-    use super::{Lefts, Rights, Unit, cut, multiply};
+    use super::{Factor, Precision, Unit, cut, multiply, near};
     use crate::train::differences::wave;
 
     fn singles(count: usize, seed: usize) -> Vec<f32> {
@@ -188,18 +217,29 @@ mod tests {
     fn a_part_of_a_left_factor_times_a_panel_of_a_right_one() {
         let Some(unit) = Unit::begin() else { return println!("no matrix unit here: nothing to test") };
         let (left, right) = (singles(96 * 128, 1), singles(64 * 96, 2));
-        let (mut lefts, mut rights) = (Lefts::default(), Rights::default());
-        lefts.fill(&left, 128);
-        rights.fill(&right, 96);
-        let mut out = vec![1.0; 32 * 96];
-        multiply(&unit, lefts.part(1, 2..4), rights.panel(2), (&mut out[64..], 96), Old::Add);
-        for (i, row) in out.chunks_exact(96).enumerate() {
-            for (j, found) in row.iter().enumerate() {
-                let terms = (0..64).map(|k| f64::from(left[(32 + i) * 128 + 64 + k]) * f64::from(right[k * 96 + j]));
-                let (sum, size) = terms.fold((1.0, 1.0), |(sum, size), term| (sum + term, size + term.abs()));
-                let sum = if j < 64 { 1.0 } else { sum };
-                assert!((f64::from(*found) - sum).abs() < 4e-7 * size);
+        let near = |values: &[f32]| values.iter().map(|x| f32::from_bits(near(*x))).collect();
+        for (precision, seen) in [(Precision::F32, [left.clone(), right.clone()]), (Precision::Bf16, [near(&left), near(&right)])] {
+            let (mut lefts, mut rights) = (Factor::default(), Factor::default());
+            lefts.fill_left(&left, 128, precision);
+            rights.fill_right(&right, 96, precision);
+            let mut out = vec![1.0; 32 * 96];
+            multiply(&unit, lefts.part(1, 2..4), rights.whole(2), (&mut out[64..], 96), Old::Add);
+            for (i, row) in out.chunks_exact(96).enumerate() {
+                for (j, found) in row.iter().enumerate() {
+                    let terms = (0..64).map(|k| f64::from(seen[0][(32 + i) * 128 + 64 + k]) * f64::from(seen[1][k * 96 + j]));
+                    let (sum, size) = terms.fold((1.0, 1.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    let sum = if j < 64 { 1.0 } else { sum };
+                    assert!((f64::from(*found) - sum).abs() < 4e-7 * size);
+                }
             }
         }
+    }
+
+    #[test]
+    fn one_piece_is_the_nearest() {
+        for x in singles(10_000, 3).into_iter().chain([0.0, -0.0, 1e-30, -1e30]) {
+            assert_eq!(f32::from_bits(near(x)), half::bf16::from_f32(x).to_f32());
+        }
+        assert!(f32::from_bits(near(f32::NAN)).is_nan(), "nothing hides what is no number");
     }
 }

@@ -1,7 +1,8 @@
 //! Products with a frozen f32 matrix on the matrix unit, which multiplies 16-bit floats only, with the accuracy of f32: every value is
 //! a sum of up to three 16-bit pieces, and the products of pieces that f32 could tell from nothing are added up in f32. Most models
 //! are stored in 16 bits, so that their weights are one piece, and three products of the unit (sixteen times as fast as vectors)
-//! do for one. The idea of Henry, Tang and Heinecke 2019, arXiv 1904.06376. Knows matrices, no model.
+//! do for one. The idea of Henry, Tang and Heinecke 2019, arXiv 1904.06376. Where [`Precision`] asks for no more than 16 bits, both
+//! factors are one piece. Knows matrices, no model.
 mod factors;
 mod unit;
 
@@ -9,15 +10,15 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::Precision;
 use super::matmul::Old;
-use super::vector::dispatch;
-use factors::Left;
-pub(crate) use factors::{INNER, Lefts, Rights, multiply, put_left, put_right};
+pub(crate) use factors::{Factor, INNER, multiply, put_left, put_right};
+use factors::{left, near};
 pub(crate) use unit::{BLOCK, Pieces, Row, Unit};
 use unit::{ROWS, STEP};
 
 /// Most rows of the left factor whose pieces lie ready at once, and most steps: they stay in the second cache.
-const LEFT: usize = 128;
+pub(crate) const LEFT: usize = 128;
 const STEPS: usize = 20;
 
 /// Whether the machine has a matrix unit of this kind.
@@ -70,19 +71,20 @@ impl Tiles {
         size_of_val(self.rows.as_slice())
     }
 
-    /// `y = factor · x M`, or that added to `y`; rows of `x` and `y` lie one behind the other. The bits depend on the shapes alone.
-    pub fn multiply(&self, x: &[f32], y: &mut [f32], old: Old, factor: f32) {
+    /// `y = factor · x M`, or that added to `y`, both factors in such a precision; rows of `x` and `y` lie one behind the other. The bits
+    /// depend on the shapes alone.
+    pub fn multiply(&self, x: &[f32], y: &mut [f32], old: Old, factor: f32, precision: Precision) {
         thread_local!(static LEFTS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) });
         let unit = Unit::begin().expect("tiles are laid out where there is a unit");
         LEFTS.with_borrow_mut(|lefts| {
             for (x, y) in x.chunks(LEFT * self.inner).zip(y.chunks_mut(LEFT * self.columns)) {
-                self.rows_of(&unit, lefts, x, y, old, factor);
+                self.rows_of((&unit, lefts), x, y, old, factor, precision);
             }
         });
     }
 
     /// [`Tiles::multiply`] of a few rows.
-    fn rows_of(&self, unit: &Unit, lefts: &mut Vec<Row>, x: &[f32], y: &mut [f32], old: Old, factor: f32) {
+    fn rows_of(&self, (unit, lefts): (&Unit, &mut Vec<Row>), x: &[f32], y: &mut [f32], old: Old, factor: f32, precision: Precision) {
         let (steps, count) = (self.inner.div_ceil(INNER), self.pieces.count());
         let most = steps.div_ceil(steps.div_ceil(STEPS));
         let rows = x.len() / self.inner;
@@ -90,19 +92,19 @@ impl Tiles {
         let mut aside = [0.0; BLOCK * BLOCK];
         for first in (0..steps).step_by(most) {
             let here = most.min(steps - first);
-            let left = here * 3 * STEP;
-            lefts.resize(blocks * left, Row([0; 32]));
-            dispatch::<_, Left>((x, self.inner, first * INNER, lefts.as_mut_slice(), here));
+            let size = here * precision.pieces() * STEP;
+            lefts.resize(blocks * size, Row([0; 32]));
+            left(precision, (x, self.inner, first * INNER), (lefts.as_mut_slice(), here));
             let add = first > 0 || old == Old::Add;
             for (panel, right) in self.rows.chunks_exact(steps * count * STEP).enumerate() {
                 let right = &right[first * count * STEP..][..here * count * STEP];
-                for (block, left) in lefts.chunks_exact(left).enumerate() {
+                for (block, left) in lefts.chunks_exact(size).enumerate() {
                     // each block fetches its share of the next panel
                     let ahead = right.as_ptr().wrapping_add((steps * count * STEP) + block * here * 8);
-                    let (factors, column) = ((left, right, self.pieces), panel * BLOCK);
+                    let (left, right, column) = ((left, precision), (right, self.pieces), panel * BLOCK);
                     let out = &mut y[block * BLOCK * self.columns + column..];
                     if factor == 1.0 && (block + 1) * BLOCK <= rows && column + BLOCK <= self.columns {
-                        unit.multiply(factors, (out, self.columns), add, ahead);
+                        unit.multiply(left, right, (out, self.columns), add, ahead);
                         continue;
                     }
                     // at an edge in the same order of additions, so that a row's bits do not depend on its neighbours
@@ -110,7 +112,7 @@ impl Tiles {
                     if factor == 1.0 && add {
                         edge(out, self.columns, columns).for_each(|(at, out)| aside[at..at + columns].copy_from_slice(out));
                     }
-                    unit.multiply(factors, (&mut aside, BLOCK), factor == 1.0 && add, ahead);
+                    unit.multiply(left, right, (&mut aside, BLOCK), factor == 1.0 && add, ahead);
                     edge(out, self.columns, columns).for_each(|(at, out)| put(&aside[at..at + columns], out, add && factor != 1.0, factor));
                 }
             }
@@ -120,9 +122,8 @@ impl Tiles {
 
 /// The nearest float of 16 bits, ties to even, and what is left.
 fn split(x: f32) -> (u16, f32) {
-    let bits = x.to_bits();
-    let piece = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-    (piece, x - f32::from_bits(u32::from(piece) << 16))
+    let piece = near(x);
+    ((piece >> 16) as u16, x - f32::from_bits(piece))
 }
 
 /// Pieces that the values need to be exact; three where that is not enough.
@@ -149,7 +150,7 @@ fn put(row: &[f32], out: &mut [f32], add: bool, factor: f32) {
 #[cfg(test)]
 mod tests {
     use super::super::matmul::Old;
-    use super::{Pieces, Tiles, needed, split, there};
+    use super::{Pieces, Precision, Tiles, needed, split, there};
     use crate::train::differences::wave;
 
     fn singles(count: usize, seed: usize) -> Vec<f32> {
@@ -173,11 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn products_are_as_exact_as_those_of_vectors() {
+    fn products_are_as_exact_as_those_of_vectors_and_in_16_bits_as_those_of_rounded_factors() {
         if !there() {
             println!("no matrix unit here: nothing to test");
             return;
         }
+        for precision in [Precision::F32, Precision::Bf16] {
+            products(precision);
+        }
+    }
+
+    fn products(precision: Precision) {
+        let kept = |x: f32| f64::from(if precision == Precision::F32 { x } else { half::bf16::from_f32(x).to_f32() });
         // one row, odd widths, more rows than are cut at once, more steps than are taken at once
         for (rows, inner, columns) in [(1, 1, 1), (5, 70, 33), (130, 32, 64), (33, 1_400, 40), (32, 640, 31)] {
             for (pieces, kind) in [(1, Pieces::One), (2, Pieces::Two), (3, Pieces::Three)] {
@@ -187,12 +195,12 @@ mod tests {
                     assert!(matrix.len() < 100 || needed == kind);
                     let tiles = Tiles::new(&matrix, needed, (inner, columns), (row, column));
                     let mut y = vec![1.0; rows * columns];
-                    tiles.multiply(&x, &mut y, Old::Add, 0.5);
+                    tiles.multiply(&x, &mut y, Old::Add, 0.5, precision);
                     let mut overwritten = vec![f32::NAN; rows * columns];
-                    tiles.multiply(&x, &mut overwritten, Old::Drop, 0.5);
+                    tiles.multiply(&x, &mut overwritten, Old::Drop, 0.5, precision);
                     for i in 0..rows {
                         for j in 0..columns {
-                            let terms = (0..inner).map(|k| f64::from(x[i * inner + k]) * f64::from(matrix[k * row + j * column]));
+                            let terms = (0..inner).map(|k| kept(x[i * inner + k]) * kept(matrix[k * row + j * column]));
                             let (right, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
                             // 24 bits of each product, and as many of sums of a few hundred
                             let bound = 4e-7 * (size + 1.0);
@@ -215,7 +223,7 @@ mod tests {
         let mut x = [1.0; 64];
         x[40] = f32::NAN;
         let mut y = [0.0; 4];
-        tiles.multiply(&x, &mut y, Old::Drop, 1.0);
+        tiles.multiply(&x, &mut y, Old::Drop, 1.0, Precision::F32);
         assert_eq!(&y[..2], &[32.0, 32.0]);
         assert!(y[2].is_nan() && y[3].is_nan());
     }

@@ -3,6 +3,8 @@
 //! Manual*, volume 1, chapter 18.
 #![expect(unsafe_code, reason = "the unit is reached by its instructions alone")]
 
+use crate::train::Precision;
+
 /// One row of a tile: 32 floats of 16 bits (bfloat16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
@@ -32,8 +34,7 @@ pub(crate) struct Unit {
     thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Which pieces of the left factor meet which of the right one. Left factors have three pieces; of the products only those that
-/// an f32 could hold are computed.
+/// Pieces of a right factor. Of the products with the three of a left one only those that an f32 could hold are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pieces {
     /// The right factor is exact in 16 bits.
@@ -60,7 +61,7 @@ mod amx {
     use std::arch::asm;
     use std::sync::LazyLock;
 
-    use super::{BLOCK, Pieces, ROWS, Row, STEP, Unit};
+    use super::{BLOCK, Pieces, Precision, ROWS, Row, STEP, Unit};
 
     /// Asks the system for the unit's registers, which it saves only for processes that asked.
     fn permitted() -> bool {
@@ -121,18 +122,19 @@ mod amx {
 
     /// A whole block.
     macro_rules! block {
-        ($at:ident, $first:tt, $pieces:literal, $($step:tt)*) => {
+        ($at:ident, $first:tt, $($step:tt)*) => {
             asm!(
                 results!($first),
                 "2:\n",
                 step!($($step)*),
-                concat!("add {left}, 6144\n add {right}, 2048*", $pieces, "\n"),
-                "add {ahead}, 512\n dec {steps}\n jnz 2b\n",
+                "add {left}, {next_left}\n add {right}, {next_right}\n add {ahead}, 512\n dec {steps}\n jnz 2b\n",
                 results!("store"),
                 left = inout(reg) $at.left => _,
                 right = inout(reg) $at.right => _,
                 ahead = inout(reg) $at.ahead => _,
                 steps = inout(reg) $at.steps => _,
+                next_left = in(reg) $at.next.0,
+                next_right = in(reg) $at.next.1,
                 row = in(reg) 64_usize,
                 out = in(reg) $at.out,
                 low = in(reg) $at.low,
@@ -148,6 +150,8 @@ mod amx {
         right: *const Row,
         ahead: *const Row,
         steps: usize,
+        /// Bytes from a step to the next in both factors.
+        next: (usize, usize),
         out: *mut f32,
         /// The lower half of the results.
         low: *mut f32,
@@ -165,31 +169,36 @@ mod amx {
             })
         }
 
-        /// A block of 32 × 32 sums, written to `out` or added to what is there, its rows `stride` apart. `left` has three pieces of
-        /// 32 rows a step, a row being 32 values of the inner dimension; `right` has its pieces of 2 × 16 rows, a row being 2
-        /// values of the inner dimension for each of 16 columns. `ahead` is what is needed next, to be fetched meanwhile.
+        /// A block of 32 × 32 sums, written to `out` or added to what is there, its rows `stride` apart. `left` has as many pieces as
+        /// the `precision` says, of 32 rows a step, a row being 32 values of the inner dimension; `right` has its pieces of 2 × 16
+        /// rows, a row being 2 values of the inner dimension for each of 16 columns; of a left factor of one piece only the first of
+        /// them is asked for. `ahead` is what is needed next, to be fetched meanwhile.
         pub fn multiply(
             &self,
-            (left, right, pieces): (&[Row], &[Row], Pieces),
+            (left, precision): (&[Row], Precision),
+            (right, pieces): (&[Row], Pieces),
             (out, stride): (&mut [f32], usize),
             add: bool,
             ahead: *const Row,
         ) {
-            let steps = left.len() / (3 * STEP);
+            let steps = left.len() / (precision.pieces() * STEP);
             assert!(steps > 0 && right.len() >= steps * pieces.count() * STEP, "as many steps of both factors");
             assert!(stride >= BLOCK && out.len() >= (BLOCK - 1) * stride + BLOCK, "the results lie within their slice");
             let low = out[ROWS * stride..].as_mut_ptr();
-            let at = At { left: left.as_ptr(), right: right.as_ptr(), ahead, steps, out: out.as_mut_ptr(), low, stride: 4 * stride };
+            let next = (precision.pieces() * STEP * size_of::<Row>(), pieces.count() * STEP * size_of::<Row>());
+            let at = At { left: left.as_ptr(), right: right.as_ptr(), ahead, steps, next, out: out.as_mut_ptr(), low, stride: 4 * stride };
             // SAFETY: `self` says that the unit is configured on this thread; by the assertions the steps lie within both factors and
             // the results within their slice; prefetches never fault. Nothing but the unit's registers is changed besides.
             unsafe {
-                match (pieces, add) {
-                    (Pieces::One, false) => block!(at, "zero", "1", "0": "0" "1" "2"),
-                    (Pieces::One, true) => block!(at, "load", "1", "0": "0" "1" "2"),
-                    (Pieces::Two, false) => block!(at, "zero", "2", "0": "0" "1" "2"; "1": "0" "1"),
-                    (Pieces::Two, true) => block!(at, "load", "2", "0": "0" "1" "2"; "1": "0" "1"),
-                    (Pieces::Three, false) => block!(at, "zero", "3", "0": "0" "1" "2"; "1": "0" "1"; "2": "0"),
-                    (Pieces::Three, true) => block!(at, "load", "3", "0": "0" "1" "2"; "1": "0" "1"; "2": "0"),
+                match (precision, pieces, add) {
+                    (Precision::Bf16, _, false) => block!(at, "zero", "0": "0"),
+                    (Precision::Bf16, _, true) => block!(at, "load", "0": "0"),
+                    (Precision::F32, Pieces::One, false) => block!(at, "zero", "0": "0" "1" "2"),
+                    (Precision::F32, Pieces::One, true) => block!(at, "load", "0": "0" "1" "2"),
+                    (Precision::F32, Pieces::Two, false) => block!(at, "zero", "0": "0" "1" "2"; "1": "0" "1"),
+                    (Precision::F32, Pieces::Two, true) => block!(at, "load", "0": "0" "1" "2"; "1": "0" "1"),
+                    (Precision::F32, Pieces::Three, false) => block!(at, "zero", "0": "0" "1" "2"; "1": "0" "1"; "2": "0"),
+                    (Precision::F32, Pieces::Three, true) => block!(at, "load", "0": "0" "1" "2"; "1": "0" "1"; "2": "0"),
                 }
             }
         }
@@ -211,7 +220,7 @@ impl Unit {
     }
 
     /// Never reached.
-    pub fn multiply(&self, _: (&[Row], &[Row], Pieces), _: (&mut [f32], usize), _: bool, _: *const Row) {
+    pub fn multiply(&self, _: (&[Row], Precision), _: (&[Row], Pieces), _: (&mut [f32], usize), _: bool, _: *const Row) {
         unreachable!("there is no unit");
     }
 }

@@ -4,6 +4,7 @@ use super::super::back::Attended;
 use super::super::room::across;
 use super::super::run::{Run, Sight};
 use super::{KeysValues, Lanes, Mask, Packed, Queries, Room, TILE, Tile, exp, gather, places};
+use crate::train::Precision;
 use crate::train::float::dot;
 use crate::train::kernels::add;
 use crate::train::matmul::Old;
@@ -29,18 +30,18 @@ pub(in super::super) fn back_run(
         let len = places.len().next_multiple_of(BLOCK);
         tile.keys_at = (i * TILE, len);
         past.values(group, places, rows);
-        tile.values.fill(rows, width);
+        tile.values.fill_left(rows, width, heads.precision);
         past.keys(group, places, rows);
-        tile.keys.fill(rows, width);
+        tile.keys.fill_left(rows, width, heads.precision);
         across(rows, len, turned);
-        tile.keys_across.fill(turned, len);
+        tile.keys_across.fill_left(turned, len, heads.precision);
         for gradient in [&mut tile.dkeys, &mut tile.dvalues] {
             gradient.clear();
             gradient.resize(len * width, 0.0);
         }
         for ((at, count), block) in run.blocks().zip(&mut *blocks) {
             if let Some(sight) = run.sight((at, count), tile.keys_at) {
-                tile.pull(unit, block, (sight, count), width);
+                tile.pull(unit, block, (sight, count), (width, heads.precision));
             }
         }
         for (place, (dkey, dvalue)) in places.iter().zip(tile.dkeys.chunks_exact(width).zip(tile.dvalues.chunks_exact(width))) {
@@ -67,12 +68,12 @@ fn begin((heads, group): (Heads, usize), run: &Run<'_>, kept: Attended<'_, f32>,
         let start = run.own.start + at;
         gather(heads, group, &kept.qkv[start * row..], row, count, rows);
         rows.iter_mut().for_each(|x| *x *= scale);
-        block.begin(rows, width, turned);
-        block.queries_down.fill(rows, width);
+        block.begin(rows, width, heads.precision, turned);
+        block.queries_down.fill_right(rows, width, heads.precision);
         gather(heads, group, &dmixed[start * mixed..], mixed, count, rows);
         across(rows, rows.len() / width, turned);
-        block.pulls.fill(turned, rows.len() / width);
-        block.pulls_down.fill(rows, width);
+        block.pulls.fill_right(turned, rows.len() / width, heads.precision);
+        block.pulls_down.fill_right(rows, width, heads.precision);
         let (norms, totals) = (block.tops.as_flattened_mut(), block.sums.as_flattened_mut());
         // what fills up has scores of zero, and pulls at nothing
         norms.fill(0.0);
@@ -87,22 +88,26 @@ fn begin((heads, group): (Heads, usize), run: &Run<'_>, kept: Attended<'_, f32>,
 
 impl Tile {
     /// Adds to the gradients of the keys and values here, and of a block's queries, what those that see them pull.
-    fn pull(&mut self, unit: &Unit, queries: &mut Queries, (sight, count): (Sight, usize), width: usize) {
+    fn pull(&mut self, unit: &Unit, queries: &mut Queries, (sight, count): (Sight, usize), (width, precision): (usize, Precision)) {
         let (steps, len, panels) = (width / INNER, self.keys_at.1 / BLOCK, queries.tops.len());
         let Self { scores, slopes, weights, slopes_left, rights, .. } = self;
         scores.resize(BLOCK * BLOCK, 0.0);
         slopes.resize(BLOCK * BLOCK, 0.0);
-        weights.fit(len, panels);
-        slopes_left.fit(len, panels);
-        rights.fit(panels, len);
+        weights.fit(len, panels, precision);
+        slopes_left.fit(len, panels, precision);
+        rights.fit(panels, len, precision);
         for panel in 0..panels {
             let mask = Mask::new(sight, self.keys_at.1, count, panel);
             let sums = (&queries.tops[panel], &queries.sums[panel]);
             for block in 0..len {
-                multiply(unit, self.keys.part(block, 0..steps), queries.queries.panel(panel), (scores, BLOCK), Old::Drop);
-                multiply(unit, self.values.part(block, 0..steps), queries.pulls.panel(panel), (slopes, BLOCK), Old::Drop);
+                multiply(unit, self.keys.whole(block), queries.queries.whole(panel), (scores, BLOCK), Old::Drop);
+                multiply(unit, self.values.whole(block), queries.pulls.whole(panel), (slopes, BLOCK), Old::Drop);
                 let factors = [weights.step_mut(block, panel), slopes_left.step_mut(block, panel), rights.step_mut(panel, block)];
-                dispatch::<_, SoftmaxBack>(((scores, slopes), (&mask, block), sums, factors));
+                let arguments = ((scores.as_slice(), slopes.as_slice()), (&mask, block), sums, factors);
+                match precision {
+                    Precision::F32 => dispatch::<_, SoftmaxBack<3>>(arguments),
+                    Precision::Bf16 => dispatch::<_, SoftmaxBack<1>>(arguments),
+                }
             }
         }
         for (lefts, downs, out) in
@@ -110,12 +115,12 @@ impl Tile {
         {
             for column in 0..steps {
                 for (block, out) in out.chunks_exact_mut(BLOCK * width).enumerate() {
-                    multiply(unit, lefts.part(block, 0..panels), downs.panel(column), (&mut out[column * BLOCK..], width), Old::Add);
+                    multiply(unit, lefts.whole(block), downs.whole(column), (&mut out[column * BLOCK..], width), Old::Add);
                 }
             }
         }
         for (i, out) in queries.out.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
-            multiply(unit, self.keys_across.part(i % steps, 0..len), rights.panel(i / steps), (out, BLOCK), Old::Add);
+            multiply(unit, self.keys_across.whole(i % steps), rights.whole(i / steps), (out, BLOCK), Old::Add);
         }
     }
 }
@@ -123,11 +128,11 @@ impl Tile {
 /// Scores of 32 keys × 32 queries become weights, and gradients of weights become gradients of scores: w · (dw - Σ dw·w), where the
 /// sum over keys (`totals`) equals the product of the query's result with its gradient. Both are laid out as left factors, the latter
 /// as a right one too.
-struct SoftmaxBack;
+struct SoftmaxBack<const PIECES: usize>;
 
 type Arguments<'a> = ((&'a [f32], &'a [f32]), (&'a Mask, usize), (&'a Lanes, &'a Lanes), [&'a mut [Row]; 3]);
 
-impl<'a> Kernel<Arguments<'a>> for SoftmaxBack {
+impl<'a, const PIECES: usize> Kernel<Arguments<'a>> for SoftmaxBack<PIECES> {
     type Output = ();
     #[inline(always)]
     fn run(((scores, slopes), (mask, block), sums, [weights_left, slopes_left, slopes_right]): Arguments<'a>) {
@@ -138,15 +143,15 @@ impl<'a> Kernel<Arguments<'a>> for SoftmaxBack {
                 let key = 2 * pair + i;
                 let mut weights = [0.0; BLOCK];
                 Self::row((&scores[key], &slopes[key]), (mask, block * BLOCK + key), sums, (&mut weights, row));
-                put_left(weights_left, key, &weights);
-                put_left(slopes_left, key, row);
+                put_left::<PIECES>(weights_left, key, &weights);
+                put_left::<PIECES>(slopes_left, key, row);
             }
-            put_right(slopes_right, pair, &rows[0], &rows[1]);
+            put_right::<PIECES>(slopes_right, pair, &rows[0], &rows[1]);
         }
     }
 }
 
-impl SoftmaxBack {
+impl<const PIECES: usize> SoftmaxBack<PIECES> {
     #[inline(always)]
     fn row(
         (scores, slopes): (&Lanes, &Lanes),

@@ -3,8 +3,9 @@ use super::super::Heads;
 use super::super::room::across;
 use super::super::run::{Run, Sight};
 use super::{Lanes, Mask, Queries, Room, TILE, Tile, along, exp, gather, places};
+use crate::train::Precision;
 use crate::train::matmul::Old;
-use crate::train::tiles::{BLOCK, INNER, Rights, Unit, multiply, put_right};
+use crate::train::tiles::{BLOCK, Factor, INNER, Unit, multiply, put_right};
 use crate::train::vector::{Kernel, dispatch};
 
 /// Keys and values of the places that runs look back on, for one group: places × width, both filled up to whole blocks.
@@ -49,19 +50,19 @@ pub(crate) fn attend_run(
     for ((at, count), block) in run.blocks().zip(&mut *blocks) {
         gather(heads, group, &queries[at * stride..], stride, count, rows);
         rows.iter_mut().for_each(|x| *x *= scale);
-        block.begin(rows, width, turned);
+        block.begin(rows, width, heads.precision, turned);
     }
     for (i, places) in places(run).chunks(TILE).enumerate() {
         let len = places.len().next_multiple_of(BLOCK);
         tile.keys_at = (i * TILE, len);
         past.keys(group, places, rows);
-        tile.keys.fill(rows, width);
+        tile.keys.fill_left(rows, width, heads.precision);
         past.values(group, places, rows);
         across(rows, len, turned);
-        tile.values.fill(turned, len);
+        tile.values.fill_left(turned, len, heads.precision);
         for ((at, count), block) in run.blocks().zip(&mut *blocks) {
             if let Some(sight) = run.sight((at, count), tile.keys_at) {
-                tile.look(unit, block, (sight, count), width);
+                tile.look(unit, block, (sight, count), (width, heads.precision));
             }
         }
     }
@@ -82,19 +83,23 @@ pub(crate) fn attend_run(
 
 impl Tile {
     /// Adds to the results of a block's queries what they see here.
-    fn look(&mut self, unit: &Unit, queries: &mut Queries, (sight, count): (Sight, usize), width: usize) {
-        let (steps, len) = (width / INNER, self.keys_at.1);
+    fn look(&mut self, unit: &Unit, queries: &mut Queries, (sight, count): (Sight, usize), (width, precision): (usize, Precision)) {
+        let len = self.keys_at.1;
         self.scores.resize(len * BLOCK, 0.0);
-        self.rights.fit(1, len / INNER);
+        self.rights.fit(1, len / INNER, precision);
         for (panel, out) in queries.out.chunks_exact_mut(width * BLOCK).enumerate() {
             for (block, scores) in self.scores.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
-                multiply(unit, self.keys.part(block, 0..steps), queries.queries.panel(panel), (scores, BLOCK), Old::Drop);
+                multiply(unit, self.keys.whole(block), queries.queries.whole(panel), (scores, BLOCK), Old::Drop);
             }
             let mask = Mask::new(sight, len, count, panel);
             let (top, sum) = (&mut queries.tops[panel], &mut queries.sums[panel]);
-            dispatch::<_, Softmax>((&mut self.scores, &mask, top, sum, &mut self.rights, out));
+            let arguments = (self.scores.as_mut_slice(), &mask, top, sum, &mut self.rights, &mut *out);
+            match precision {
+                Precision::F32 => dispatch::<_, Softmax<3>>(arguments),
+                Precision::Bf16 => dispatch::<_, Softmax<1>>(arguments),
+            }
             for (block, out) in out.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
-                multiply(unit, self.values.part(block, 0..len / INNER), self.rights.panel(0), (out, BLOCK), Old::Add);
+                multiply(unit, self.values.whole(block), self.rights.whole(0), (out, BLOCK), Old::Add);
             }
         }
     }
@@ -105,13 +110,15 @@ impl Tile {
 /// top. What a query does not see becomes zero.
 ///
 /// Milakov and Gimelshein 2018, arXiv 1805.02867.
-struct Softmax;
+struct Softmax<const PIECES: usize>;
 
-impl<'a> Kernel<(&'a mut [f32], &'a Mask, &'a mut Lanes, &'a mut Lanes, &'a mut Rights, &'a mut [f32])> for Softmax {
+impl<'a, const PIECES: usize> Kernel<(&'a mut [f32], &'a Mask, &'a mut Lanes, &'a mut Lanes, &'a mut Factor, &'a mut [f32])>
+    for Softmax<PIECES>
+{
     type Output = ();
     #[inline(always)]
     fn run(
-        (scores, mask, tops, sums, weights, out): (&'a mut [f32], &'a Mask, &'a mut Lanes, &'a mut Lanes, &'a mut Rights, &'a mut [f32]),
+        (scores, mask, tops, sums, weights, out): (&'a mut [f32], &'a Mask, &'a mut Lanes, &'a mut Lanes, &'a mut Factor, &'a mut [f32]),
     ) {
         let (scores, out) = (scores.as_chunks_mut::<BLOCK>().0, out.as_chunks_mut::<BLOCK>().0);
         let mut top = *tops;
@@ -135,12 +142,12 @@ impl<'a> Kernel<(&'a mut [f32], &'a Mask, &'a mut Lanes, &'a mut Lanes, &'a mut 
         for (pair, [upper, lower]) in scores.as_chunks::<2>().0.iter().enumerate() {
             let upper = Self::weigh(upper, (mask, 2 * pair), &top, sums);
             let lower = Self::weigh(lower, (mask, 2 * pair + 1), &top, sums);
-            put_right(weights.step_mut(0, pair / (INNER / 2)), pair % (INNER / 2), &upper, &lower);
+            put_right::<PIECES>(weights.step_mut(0, pair / (INNER / 2)), pair % (INNER / 2), &upper, &lower);
         }
     }
 }
 
-impl Softmax {
+impl<const PIECES: usize> Softmax<PIECES> {
     #[inline(always)]
     fn weigh(scores: &Lanes, (mask, key): (&Mask, usize), tops: &Lanes, sums: &mut Lanes) -> Lanes {
         let mut weights = [0.0; BLOCK];

@@ -10,7 +10,8 @@ pub(crate) use forward::{KeysValues, attend_run};
 use super::Heads;
 use super::room::across;
 use super::run::{Run, Sight};
-use crate::train::tiles::{BLOCK, Lefts, Rights};
+use crate::train::Precision;
+use crate::train::tiles::{BLOCK, Factor};
 
 /// Keys that are taken at once. All queries of a run look at them before the next ones come, so that both stay in the second cache.
 pub(super) const TILE: usize = 2 * BLOCK;
@@ -32,27 +33,27 @@ pub(crate) struct Room {
 struct Tile {
     /// Which key is the first, and how many there are, filled up.
     keys_at: (usize, usize),
-    keys: Lefts,
-    keys_across: Lefts,
-    values: Lefts,
+    keys: Factor,
+    keys_across: Factor,
+    values: Factor,
     dkeys: Vec<f32>,
     dvalues: Vec<f32>,
     scores: Vec<f32>,
     slopes: Vec<f32>,
-    weights: Lefts,
-    slopes_left: Lefts,
+    weights: Factor,
+    slopes_left: Factor,
     /// Weights on the way forward, gradients of scores on the way back.
-    rights: Rights,
+    rights: Factor,
 }
 
 /// What belongs to the queries of a block, the heads of a group one after the other.
 #[derive(Default)]
 struct Queries {
     /// Queries, and what is pulled at their results, as factors of products over their width and over themselves.
-    queries: Rights,
-    queries_down: Rights,
-    pulls: Rights,
-    pulls_down: Rights,
+    queries: Factor,
+    queries_down: Factor,
+    pulls: Factor,
+    pulls_down: Factor,
     /// Results or their gradients: panels of width × 32 queries.
     out: Vec<f32>,
     /// For each panel: the greatest score, or the log of the softmax's denominator.
@@ -63,10 +64,10 @@ struct Queries {
 
 impl Queries {
     /// Takes queries × width, with nothing known of their results.
-    fn begin(&mut self, rows: &[f32], width: usize, turned: &mut Vec<f32>) {
+    fn begin(&mut self, rows: &[f32], width: usize, precision: Precision, turned: &mut Vec<f32>) {
         let queries = rows.len() / width;
         across(rows, queries, turned);
-        self.queries.fill(turned, queries);
+        self.queries.fill_right(turned, queries, precision);
         self.out.clear();
         self.out.resize(rows.len(), 0.0);
         for (lanes, value) in [(&mut self.tops, f32::MIN), (&mut self.sums, 0.0)] {
