@@ -4,7 +4,7 @@
 const BLOCK: usize = 64;
 
 /// Rows for which the keys and values of their path are gathered once.
-const RUN: usize = 128;
+const RUN: usize = 256;
 
 /// Keys that are taken at once: the scores of a group's queries should stay in the second-level cache.
 const TILE: usize = 512;
