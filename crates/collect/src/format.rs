@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::fault::Fault;
-use crate::{anthropic, finetune, openai, record_row};
+use crate::{anthropic, finetune, gemini, openai, record_row, responses};
 
 /// What a format must know: its rows by sight, and how to read one.
 pub trait Shape: Sync {
@@ -20,6 +20,10 @@ pub trait Shape: Sync {
 pub enum Format {
     /// Rows with an Anthropic Messages `request` and `response`, whatever stands around them.
     Anthropic,
+    /// Rows with a Gemini `generateContent` `request` and `response`.
+    Gemini,
+    /// Rows with an OpenAI Responses `request` and `response`.
+    Responses,
     /// The project's own call record and its subset `{timestamp, workload_id, client_id, request, response}`.
     Record,
     /// Rows with an OpenAI chat `request` and `response`.
@@ -30,13 +34,15 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which they are tried.
-    pub const ALL: [Self; 4] = [Self::Anthropic, Self::Record, Self::Openai, Self::OpenaiFinetune];
+    pub const ALL: [Self; 6] = [Self::Anthropic, Self::Gemini, Self::Responses, Self::Record, Self::Openai, Self::OpenaiFinetune];
 
     /// The name on the command line and in counts.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Responses => "responses",
             Self::Record => "record",
             Self::Openai => "openai",
             Self::OpenaiFinetune => "openai-finetune",
@@ -46,6 +52,8 @@ impl Format {
     pub(crate) fn shape(self) -> &'static dyn Shape {
         match self {
             Self::Anthropic => &anthropic::Anthropic,
+            Self::Gemini => &gemini::Gemini,
+            Self::Responses => &responses::Responses,
             Self::Record => &record_row::RecordRow,
             Self::Openai => &openai::Openai,
             Self::OpenaiFinetune => &finetune::OpenaiFinetune,

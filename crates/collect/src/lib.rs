@@ -9,12 +9,15 @@ mod anthropic;
 mod fault;
 mod finetune;
 mod format;
+mod gemini;
 mod openai;
 mod pair;
 mod read;
 mod record_row;
+mod responses;
 mod row;
 mod source;
+mod stream;
 
 pub use format::Format;
 pub use read::{Collect, Collected, Error, FormatCount};

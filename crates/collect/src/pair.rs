@@ -28,15 +28,7 @@ pub fn read(row: Map<String, Value>, normalise: Normalise) -> Result<Call, Fault
     };
     let absent = |field, problem: &str, cure: &str| Fault::new(field, problem, cure);
     let request = row.take_object("request")?.ok_or_else(|| absent("request", "there is none", "log the request body as `request`"))?;
-    let response = match row.take("response") {
-        Some(Value::String(text)) if !text.trim_start().starts_with('{') => Value::String(text),
-        Some(value) => {
-            row.0.insert("response".to_owned(), value);
-            row.take_object("response")?.map_or(Value::Null, Value::Object)
-        }
-        None => Value::Null,
-    };
-    let response = answer(response)?;
+    let response = answer(row.take("response").unwrap_or(Value::Null))?;
     let (request, response) = normalise(request, response, &mut lossy)?;
     let (request, response) = (Request(request), Response(response));
     let timestamp = time(&mut row, &response);
@@ -64,7 +56,7 @@ pub fn read(row: Map<String, Value>, normalise: Normalise) -> Result<Call, Fault
         latency_ms: row.take_amount("latency_ms")?,
         cost_usd: row.take_amount("cost_usd")?,
         feedback: row.take_object("feedback")?.unwrap_or_default(),
-        tags: tags(row)?,
+        tags: tags(row),
         request,
         response,
         lossy,
@@ -141,9 +133,13 @@ fn step(row: &mut Row, request: &Request) -> Result<u32, Fault> {
     step.ok_or_else(|| Fault::new("step", format!("`{value}` is no position"), "write a whole number from 0, or leave `step` out"))
 }
 
-/// What the row said beyond the record's own fields.
-fn tags(mut row: Row) -> Result<Map<String, Value>, Fault> {
-    let mut tags = row.take_object("tags").or_else(|_| Ok::<_, Fault>(None))?.unwrap_or_default();
+/// What the row said beyond the record's own fields. `tags` that are no object are kept as one.
+fn tags(mut row: Row) -> Map<String, Value> {
+    let mut tags = match row.take("tags") {
+        Some(Value::Object(tags)) => tags,
+        Some(other) => Map::from_iter([("tags".to_owned(), other)]),
+        None => Map::new(),
+    };
     tags.extend(row.0.into_iter().filter(|(_, value)| !value.is_null()));
-    Ok(tags)
+    tags
 }

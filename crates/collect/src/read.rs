@@ -11,6 +11,7 @@ use crate::Format;
 use crate::fault::Fault;
 use crate::format;
 use crate::source::{Line, Lines};
+use crate::stream;
 
 /// Text of one batch at most, a single longer line apart.
 const BATCH_BYTES: usize = 32 << 20;
@@ -221,10 +222,10 @@ fn parse(line: Line) -> Vec<Row> {
         return fault(line.bytes, Fault::new("", "the line is longer than 256 MiB", "write one call a line"));
     }
     match serde_json::from_slice(&line.bytes) {
-        Ok(Value::Object(row)) => vec![Row { line: number, text: line.bytes, value: Ok(row) }],
+        Ok(Value::Object(row)) => vec![Row { line: number, text: line.bytes, value: expanded(row) }],
         Ok(Value::Array(rows)) if rows.iter().all(Value::is_object) => {
             let row = |value: Value| match value {
-                Value::Object(row) => Row { line: number, text: serde_json::to_vec(&row).unwrap_or_default(), value: Ok(row) },
+                Value::Object(row) => Row { line: number, text: serde_json::to_vec(&row).unwrap_or_default(), value: expanded(row) },
                 _ => unreachable!("every element was seen to be an object"),
             };
             rows.into_iter().map(row).collect()
@@ -235,6 +236,11 @@ fn parse(line: Line) -> Vec<Row> {
             fault(line.bytes, problem)
         }
     }
+}
+
+fn expanded(mut row: Map<String, Value>) -> Result<Map<String, Value>, Fault> {
+    stream::expand(&mut row)?;
+    Ok(row)
 }
 
 fn no_json(line: &Line, error: &serde_json::Error) -> Fault {

@@ -101,8 +101,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     /// Whatever a line holds, it ends as calls or as a reject that names it, never in silence.
     #[test]
-    fn no_line_is_lost(noise in prop::collection::vec(any::<u8>(), 0..80), at in 0_usize..3, cut in 0_usize..400) {
-        let names = ["openai.jsonl", "anthropic.jsonl", "rejects.jsonl"];
+    fn no_line_is_lost(noise in prop::collection::vec(any::<u8>(), 0..80), at in 0_usize..4, cut in 0_usize..3000) {
+        let names = ["openai.jsonl", "anthropic.jsonl", "rejects.jsonl", "streams.jsonl"];
         let mut bytes = fixture(names[at]);
         bytes.truncate(cut.max(5));
         bytes.push(b'\n');

@@ -1,6 +1,6 @@
 //! Each format as it comes, and the rows that do not belong.
 use collect::{Collect, Format};
-use record::{Time, ToolCall, Usage};
+use record::{Call, Time, ToolCall, Usage};
 use serde_json::json;
 
 use crate::{fixture, read, read_as};
@@ -165,4 +165,78 @@ fn what_collect_writes_it_reads_back_unchanged() {
         let lines: String = first.calls.iter().map(|call| serde_json::to_string(call).expect("JSON") + "\n").collect();
         assert_eq!(read(lines.as_bytes()).0.calls, first.calls, "{name}");
     }
+}
+
+#[test]
+fn streamed_answers_are_put_together() {
+    let (memory, counts) = read(&fixture("streams.jsonl"));
+    assert_eq!((counts.formats["openai"].calls, counts.formats["anthropic"].calls), (2, 1));
+    let [chat, claude, text] = &memory.calls[..] else { panic!("three calls") };
+    let call = |id: &str, name: &str, arguments| ToolCall { id: id.into(), name: name.into(), arguments };
+    assert_eq!(chat.response.tool_calls(), [call("t1", "route", json!({"team": 1})), call("t2", "look", json!({}))]);
+    assert_eq!((chat.response.text().as_str(), chat.response.finish_reason(), chat.model()), ("Hello", Some("tool_calls"), "m-1"));
+    assert_eq!(chat.response.usage(), Usage { prompt: Some(5), completion: Some(7), cached: None });
+    assert_eq!(chat.timestamp, Some(Time(1_760_000_000_000)));
+    assert_eq!(claude.response.tool_calls(), [call("t", "route", json!({"team": 1}))]);
+    assert_eq!((claude.response.text().as_str(), claude.response.finish_reason()), ("Hello", Some("tool_calls")));
+    assert_eq!(claude.response.usage(), Usage { prompt: Some(4), completion: Some(12), cached: Some(0) });
+    assert_eq!(text.response.text(), "{\"city\":\"Oslo\"}", "JSON that is no reply is the answer itself");
+    assert_eq!(text.tags["tags"], json!(["a"]));
+    let problems: Vec<_> = memory.rejects.iter().map(|reject| reject.problem.as_str()).collect();
+    assert_eq!(problems, ["the streamed answer is cut off", "the call failed: overloaded"]);
+}
+
+#[test]
+fn responses_become_chats() {
+    let (memory, counts) = read(&fixture("responses.jsonl"));
+    assert_eq!((counts.formats["responses"].calls, counts.formats.len()), (3, 2));
+    let [tools, text, stream] = &memory.calls[..] else { panic!("three calls") };
+    let roles = |call: &Call| call.request.messages().map(|message| message.role().to_owned()).collect::<Vec<_>>();
+    assert_eq!(roles(tools), ["system", "user", "assistant", "tool", "tool"]);
+    let messages = &tools.request.0["messages"];
+    assert_eq!(messages[1]["content"], "Card\ndeclined");
+    assert_eq!(messages[2]["tool_calls"][1], json!({"id": "c2", "type": "function", "function": {"name": "look", "arguments": "{\"card\":8}"}}));
+    assert_eq!(messages[4], json!({"role": "tool", "tool_call_id": "c2", "content": "open"}));
+    assert_eq!(tools.request.0["tools"][0]["function"]["strict"], true);
+    assert_eq!(tools.request.0["tool_choice"]["function"]["name"], "route");
+    assert_eq!(tools.request.0["max_completion_tokens"], 50);
+    let call = |id: &str, name: &str, arguments| ToolCall { id: id.into(), name: name.into(), arguments };
+    assert_eq!(tools.response.tool_calls(), [call("c3", "route", json!({"team": "payments"}))]);
+    assert_eq!((tools.response.finish_reason(), tools.model(), tools.timestamp), (Some("tool_calls"), "m-5-1", Some(Time(1_760_000_000_000))));
+    assert_eq!(tools.response.usage(), Usage { prompt: Some(40), completion: Some(9), cached: Some(16) });
+    assert_eq!(tools.response.0["choices"][0]["message"]["reasoning_content"], "A card.");
+    assert!(!tools.lossy.contains(&"history".to_owned()) && text.lossy.contains(&"history".to_owned()));
+    assert_eq!((text.response.text().as_str(), text.response.finish_reason()), ("{\"amount\":30", Some("length")));
+    assert_eq!(text.request.0["response_format"]["json_schema"], json!({"name": "paid", "schema": {"type": "object"}, "strict": true}));
+    assert_eq!(stream.response.text(), "Hello");
+    assert_eq!(memory.rejects[0].problem, "the streamed answer is cut off");
+}
+
+#[test]
+fn gemini_becomes_a_chat() {
+    let (memory, counts) = read(&fixture("gemini.jsonl"));
+    assert_eq!((counts.formats["gemini"].calls, counts.formats["gemini"].rejected), (2, 2));
+    let [tools, stream] = &memory.calls[..] else { panic!("two calls") };
+    let messages = &tools.request.0["messages"];
+    assert_eq!(messages[0], json!({"role": "system", "content": "Sort tickets."}));
+    assert_eq!(messages[1], json!({"role": "user", "content": "Card\ndeclined"}));
+    let ids = [&messages[2]["tool_calls"][0]["id"], &messages[2]["tool_calls"][1]["id"]];
+    assert!(ids[0] != ids[1]);
+    for (at, state) in ["blocked", "open"].iter().enumerate() {
+        let answer = &messages[3 + at];
+        assert_eq!((&answer["tool_call_id"], &answer["content"]), (ids[at], &json!(format!("{{\"state\":\"{state}\"}}"))));
+    }
+    let schema = json!({"type": "object", "properties": {"card": {"type": "integer"}}});
+    assert_eq!(tools.request.0["tools"][0]["function"], json!({"name": "look", "parameters": schema}));
+    assert_eq!((&tools.request.0["tool_choice"], &tools.request.0["max_tokens"]), (&json!("required"), &json!(50)));
+    assert_eq!(tools.request.0["generation_config"], json!({"thinkingConfig": {"thinkingBudget": 0}}), "what has no other name stays");
+    let called = tools.response.tool_calls();
+    assert_eq!((called[0].name.as_str(), &called[0].arguments), ("route", &json!({"team": "payments"})));
+    assert_eq!((tools.response.finish_reason(), tools.model(), tools.timestamp), (Some("tool_calls"), "gem-2-001", Some(Time(1_767_607_200_000))));
+    assert_eq!(tools.response.usage(), Usage { prompt: Some(40), completion: Some(9), cached: Some(16) });
+    assert_eq!((stream.response.text().as_str(), stream.response.finish_reason()), ("{\"city\":\"Oslo\"}", Some("stop")));
+    assert_eq!(stream.request.0["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+    let problems: Vec<_> = memory.rejects.iter().map(|reject| reject.problem.as_str()).collect();
+    let empty = "the answer holds neither text nor function calls (finish reason: length)";
+    assert_eq!(problems, ["the prompt was blocked: SAFETY", empty]);
 }

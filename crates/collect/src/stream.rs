@@ -1,0 +1,208 @@
+//! Bodies that were logged otherwise than as one object: JSON in a string, or a streamed answer as server-sent events or as a list of its
+//! pieces, which is put together.
+//!
+//! Sources: OpenAI `CreateChatCompletionStreamResponse` and `ResponseStreamEvent`; Anthropic `RawMessageStreamEvent`; Gemini
+//! `streamGenerateContent`, whose pieces are answers that grow.
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::fault::Fault;
+
+/// Fields of which a reply has at least one; without any, text that is a JSON object is itself the answer.
+const REPLY: [&str; 8] = ["choices", "content", "tool_calls", "error", "object", "type", "candidates", "promptFeedback"];
+
+/// Replaces bodies written as text by what the text says. Text that is neither stays as it is.
+pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
+    if let Some(request) = row.get_mut("request")
+        && let Some(body) = request.as_str().and_then(object)
+    {
+        *request = Value::Object(body);
+    }
+    let Some(response) = row.get_mut("response") else { return Ok(()) };
+    if let Some(pieces) = response.as_array().filter(|pieces| !pieces.is_empty() && pieces.iter().all(Value::is_object)) {
+        *response = assemble(pieces)?;
+        return Ok(());
+    }
+    let Some(text) = response.as_str().map(str::trim_start) else { return Ok(()) };
+    if ["data:", "event:", "id:", ": "].iter().any(|field| text.starts_with(field)) {
+        *response = assemble(&events(text))?;
+    } else if let Some(pieces) = pieces(text) {
+        *response = assemble(&pieces)?;
+    } else if let Some(body) = object(text).filter(|body| REPLY.iter().any(|key| body.contains_key(*key))) {
+        *response = Value::Object(body);
+    }
+    Ok(())
+}
+
+fn object(text: &str) -> Option<Map<String, Value>> {
+    if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { None }
+}
+
+/// A list of objects as text.
+fn pieces(text: &str) -> Option<Vec<Value>> {
+    let pieces: Vec<Value> = text.starts_with('[').then(|| serde_json::from_str(text).ok())??;
+    (!pieces.is_empty() && pieces.iter().all(Value::is_object)).then_some(pieces)
+}
+
+/// The data of server-sent events, those that are JSON; an event's data may stand on several lines (WHATWG HTML, section 9.2).
+fn events(text: &str) -> Vec<Value> {
+    let (mut events, mut data) = (Vec::new(), String::new());
+    for line in text.lines().chain([""]) {
+        if let Some(more) = line.strip_prefix("data:") {
+            // some servers leave the empty line between events out: what is whole already is an event of its own
+            if serde_json::from_str::<Value>(&data).is_ok() {
+                events.extend(serde_json::from_str(&data));
+                data.clear();
+            }
+            data.push_str(more.strip_prefix(' ').unwrap_or(more));
+            data.push('\n');
+        } else if line.is_empty() {
+            events.extend(serde_json::from_str(&data));
+            data.clear();
+        }
+    }
+    events
+}
+
+/// Puts a streamed answer together.
+fn assemble(events: &[Value]) -> Result<Value, Fault> {
+    let of_type = |name: &str| events.iter().any(|event| event["type"] == name);
+    if let Some(error) = events.iter().find_map(|event| event.get("error").filter(|error| !error.is_null())) {
+        return Ok(json!({"error": error}));
+    }
+    let (whole, answer) = if of_type("message_start") {
+        (of_type("message_stop"), message(events))
+    } else if let Some(last) = events.iter().rfind(|event| event["response"].is_object() && event["type"].is_string()) {
+        (["response.completed", "response.incomplete", "response.failed"].iter().any(|end| last["type"] == *end), last["response"].clone())
+    } else if events.iter().any(|event| event.get("choices").is_some()) {
+        let ended = events.iter().any(|event| !event["choices"][0]["finish_reason"].is_null());
+        (ended, completion(events))
+    } else if events.iter().any(|event| event.get("candidates").is_some()) {
+        let answer = candidates(events);
+        (!answer["candidates"][0]["finishReason"].is_null(), answer)
+    } else {
+        let cure = "log the answer once it is whole";
+        return Err(Fault::new("response", "it is a stream of no known API", cure));
+    };
+    if whole { Ok(answer) } else { Err(Fault::new("response", "the streamed answer is cut off", "log the stream to its end")) }
+}
+
+/// OpenAI chunks as one completion.
+fn completion(chunks: &[Value]) -> Value {
+    let mut whole = Map::new();
+    let mut choices: BTreeMap<u64, (Map<String, Value>, Value)> = BTreeMap::new();
+    for chunk in chunks {
+        for key in ["id", "created", "model", "usage"] {
+            if let Some(value) = chunk.get(key).filter(|value| !value.is_null()) {
+                whole.insert(key.to_owned(), value.clone());
+            }
+        }
+        for choice in chunk["choices"].as_array().into_iter().flatten() {
+            let (message, finish) = choices.entry(choice["index"].as_u64().unwrap_or_default()).or_default();
+            if let Some(delta) = choice["delta"].as_object() {
+                grow(message, delta);
+            }
+            if !choice["finish_reason"].is_null() {
+                *finish = choice["finish_reason"].clone();
+            }
+        }
+    }
+    whole.insert("object".to_owned(), "chat.completion".into());
+    let choice = |(index, (message, finish))| json!({"index": index, "finish_reason": finish, "message": message});
+    whole.insert("choices".to_owned(), choices.into_iter().map(choice).collect());
+    Value::Object(whole)
+}
+
+/// Adds a delta to a message: texts grow, tool calls grow by their index, the rest is set once.
+fn grow(message: &mut Map<String, Value>, delta: &Map<String, Value>) {
+    for (key, value) in delta.iter().filter(|(_, value)| !value.is_null()) {
+        match (value, message.get_mut(key)) {
+            (Value::Array(calls), _) if key == "tool_calls" => calls.iter().for_each(|call| grow_call(message, call)),
+            (Value::Object(more), Some(Value::Object(known))) => grow(known, more),
+            (Value::String(more), Some(Value::String(known))) if key != "role" && key != "id" && key != "type" => known.push_str(more),
+            (_, Some(_)) => {}
+            (_, None) => drop(message.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+fn grow_call(message: &mut Map<String, Value>, call: &Value) {
+    let at = usize::try_from(call["index"].as_u64().unwrap_or_default()).unwrap_or_default();
+    let calls = message.entry("tool_calls").or_insert_with(|| json!([]));
+    let (Some(calls), Some(delta)) = (calls.as_array_mut(), call.as_object()) else { return };
+    // Indexes count up; one far ahead is a damaged stream and counts as the next.
+    if at >= calls.len() {
+        calls.push(json!({}));
+    }
+    let last = calls.len() - 1;
+    if let Some(known) = calls[at.min(last)].as_object_mut() {
+        let mut delta = delta.clone();
+        delta.shift_remove("index");
+        grow(known, &delta);
+    }
+}
+
+/// Pieces of a Gemini answer as one: texts that follow one another are one part.
+fn candidates(pieces: &[Value]) -> Value {
+    let mut whole = Map::new();
+    let mut candidates: BTreeMap<u64, (Vec<Value>, Value)> = BTreeMap::new();
+    for piece in pieces {
+        for candidate in piece["candidates"].as_array().into_iter().flatten() {
+            let (parts, finish) = candidates.entry(candidate["index"].as_u64().unwrap_or_default()).or_default();
+            for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+                match (parts.last_mut(), part["text"].as_str()) {
+                    (Some(last), Some(more)) if last["text"].is_string() && last["thought"] == part["thought"] => {
+                        last["text"] = format!("{}{more}", last["text"].as_str().unwrap_or_default()).into();
+                    }
+                    _ => parts.push(part.clone()),
+                }
+            }
+            if !candidate["finishReason"].is_null() {
+                *finish = candidate["finishReason"].clone();
+            }
+        }
+        let rest = piece.as_object().into_iter().flatten().filter(|(key, _)| *key != "candidates");
+        whole.extend(rest.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    let candidate = |(parts, finish)| json!({"content": {"role": "model", "parts": Value::Array(parts)}, "finishReason": finish});
+    whole.insert("candidates".to_owned(), candidates.into_values().map(candidate).collect());
+    Value::Object(whole)
+}
+
+/// Anthropic events as one message.
+fn message(events: &[Value]) -> Value {
+    let mut whole = Map::new();
+    let mut blocks: BTreeMap<u64, (Value, String)> = BTreeMap::new();
+    for event in events {
+        let index = event["index"].as_u64().unwrap_or_default();
+        match event["type"].as_str().unwrap_or_default() {
+            "message_start" => whole = event["message"].as_object().cloned().unwrap_or_default(),
+            "content_block_start" => drop(blocks.insert(index, (event["content_block"].clone(), String::new()))),
+            "content_block_delta" => {
+                let Some((block, arguments)) = blocks.get_mut(&index) else { continue };
+                for key in ["text", "thinking"] {
+                    if let Some(more) = event["delta"][key].as_str() {
+                        block[key] = format!("{}{more}", block[key].as_str().unwrap_or_default()).into();
+                    }
+                }
+                arguments.push_str(event["delta"]["partial_json"].as_str().unwrap_or_default());
+            }
+            "message_delta" => {
+                whole.insert("stop_reason".to_owned(), event["delta"]["stop_reason"].clone());
+                if let (Some(more), Some(Value::Object(usage))) = (event["usage"].as_object(), whole.get_mut("usage")) {
+                    usage.extend(more.iter().filter(|(_, count)| !count.is_null()).map(|(key, count)| (key.clone(), count.clone())));
+                }
+            }
+            _ => {}
+        }
+    }
+    let block = |(mut block, arguments): (Value, String)| {
+        if !arguments.is_empty() {
+            block["input"] = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
+        }
+        block
+    };
+    whole.insert("content".to_owned(), blocks.into_values().map(block).collect());
+    Value::Object(whole)
+}
