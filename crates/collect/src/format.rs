@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::fault::Fault;
-use crate::{anthropic, finetune, gemini, openai, record_row, responses};
+use crate::{anthropic, converse, finetune, gemini, openai, record_row, responses};
 
 /// What a format must know: its rows by sight, and how to read one.
 pub trait Shape: Sync {
@@ -18,6 +18,8 @@ pub trait Shape: Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
+    /// Rows with a Bedrock Converse `request` and `response`.
+    Converse,
     /// Rows with an Anthropic Messages `request` and `response`, whatever stands around them.
     Anthropic,
     /// Rows with a Gemini `generateContent` `request` and `response`.
@@ -34,13 +36,15 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which they are tried.
-    pub const ALL: [Self; 6] = [Self::Anthropic, Self::Gemini, Self::Responses, Self::Record, Self::Openai, Self::OpenaiFinetune];
+    pub const ALL: [Self; 7] =
+        [Self::Converse, Self::Anthropic, Self::Gemini, Self::Responses, Self::Record, Self::Openai, Self::OpenaiFinetune];
 
     /// The name on the command line and in counts.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
+            Self::Converse => "converse",
             Self::Gemini => "gemini",
             Self::Responses => "responses",
             Self::Record => "record",
@@ -52,6 +56,7 @@ impl Format {
     pub(crate) fn shape(self) -> &'static dyn Shape {
         match self {
             Self::Anthropic => &anthropic::Anthropic,
+            Self::Converse => &converse::Converse,
             Self::Gemini => &gemini::Gemini,
             Self::Responses => &responses::Responses,
             Self::Record => &record_row::RecordRow,

@@ -186,7 +186,8 @@ impl Messages {
         if !rest.is_empty() {
             let plain = rest.iter().all(|part| part.get("text").is_some());
             mark(lossy, "media", !plain);
-            let whole = || rest.iter().map(|part| part.get("text").map_or_else(|| (*part).clone(), |text| json!({"type": "text", "text": text})));
+            let whole =
+                || rest.iter().map(|part| part.get("text").map_or_else(|| (*part).clone(), |text| json!({"type": "text", "text": text})));
             let content = if plain { texts(&rest.iter().copied().cloned().collect()).into() } else { Value::Array(whole().collect()) };
             self.said.push(json!({"role": "user", "content": content}));
         }

@@ -29,6 +29,11 @@ fn normalise(mut request: Map<String, Value>, response: Map<String, Value>, loss
         let problem = "it is no chat body: it has `input` or `prompt` in place of `messages`";
         return Err(Fault::new("request.messages", problem, "convert it to a chat body with `messages`"));
     }
+    if !request.contains_key("messages") && !request.is_empty() {
+        let keys: Vec<_> = request.keys().take(5).map(|key| format!("`{key}`")).collect();
+        let problem = format!("it is a body of no known API: there are no `messages`, but {}", keys.join(", "));
+        return Err(Fault::new("request", problem, "convert it to a chat body with `messages`"));
+    }
     check_messages(request.get_mut("messages"), "request.messages", lossy)?;
     modern_tools(&mut request);
     mark(lossy, "model", !request.contains_key("model") && !response.contains_key("model"));
@@ -100,6 +105,27 @@ pub fn modern_tools(request: &mut Map<String, Value>) {
     }
 }
 
+/// An answer whose message stands alone, as Ollama's chat and Cohere's second one have it, as a completion.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, which Cohere writes as fractions")]
+fn of_message(mut response: Map<String, Value>) -> Map<String, Value> {
+    let message = response.shift_remove("message");
+    let reason = ["finish_reason", "done_reason"].iter().find_map(|key| response.shift_remove(*key));
+    let finish = match reason.as_ref().and_then(Value::as_str) {
+        Some("COMPLETE" | "STOP_SEQUENCE") => Some("stop"),
+        Some("MAX_TOKENS") => Some("length"),
+        Some("TOOL_CALL") => Some("tool_calls"),
+        other => other,
+    };
+    let tokens = response.get("usage").map_or(&Value::Null, |usage| &usage["tokens"]);
+    let count = |flat: &str, nested: &str| response.get(flat).unwrap_or(&tokens[nested]).as_f64();
+    if let Some((prompt, said)) = count("prompt_eval_count", "input_tokens").zip(count("eval_count", "output_tokens")) {
+        let (prompt, said) = (prompt as u64, said as u64);
+        response.insert("usage".to_owned(), json!({"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}));
+    }
+    response.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
+    response
+}
+
 /// A completion with an answer in its first choice; a bare assistant message is made one.
 fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Value, Fault> {
     if !response.contains_key("choices") && (response.contains_key("content") || response.contains_key("tool_calls")) {
@@ -108,6 +134,9 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
             Value::Object(completion) => completion,
             _ => Map::new(),
         };
+    }
+    if !response.contains_key("choices") && response.get("message").is_some_and(Value::is_object) {
+        response = of_message(response);
     }
     let Some(choices) = response.get_mut("choices").and_then(Value::as_array_mut).filter(|choices| !choices.is_empty()) else {
         return Err(Fault::new("response.choices", "there is no choice", "log the whole completion; drop calls that got no answer"));

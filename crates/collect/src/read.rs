@@ -36,7 +36,7 @@ impl Default for Collect {
 
 impl Step for Collect {
     const NAME: &'static str = "collect";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 }
 
 /// What was read of one format.

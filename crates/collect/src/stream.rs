@@ -29,10 +29,20 @@ pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
         *response = assemble(&events(text))?;
     } else if let Some(pieces) = pieces(text) {
         *response = assemble(&pieces)?;
-    } else if let Some(body) = object(text).filter(|body| REPLY.iter().any(|key| body.contains_key(*key))) {
+    } else if let Some(body) = object(text).filter(is_reply) {
         *response = Value::Object(body);
+    } else if text.contains(":event-type") && text.contains(":message-type") {
+        let cure = "log the events as JSON, in a list: the SDK hands them out so";
+        return Err(Fault::new("response", "it is a binary event stream of AWS, written as text", cure));
     }
     Ok(())
+}
+
+/// Whether an object is what an API answers, and not an answer that happens to be JSON.
+fn is_reply(body: &Map<String, Value>) -> bool {
+    REPLY.iter().any(|key| body.contains_key(*key))
+        || body.get("output").is_some_and(|output| output["message"].is_object())
+        || body.get("message").is_some_and(Value::is_object)
 }
 
 fn object(text: &str) -> Option<Map<String, Value>> {

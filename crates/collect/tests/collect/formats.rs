@@ -195,14 +195,20 @@ fn responses_become_chats() {
     assert_eq!(roles(tools), ["system", "user", "assistant", "tool", "tool"]);
     let messages = &tools.request.0["messages"];
     assert_eq!(messages[1]["content"], "Card\ndeclined");
-    assert_eq!(messages[2]["tool_calls"][1], json!({"id": "c2", "type": "function", "function": {"name": "look", "arguments": "{\"card\":8}"}}));
+    assert_eq!(
+        messages[2]["tool_calls"][1],
+        json!({"id": "c2", "type": "function", "function": {"name": "look", "arguments": "{\"card\":8}"}})
+    );
     assert_eq!(messages[4], json!({"role": "tool", "tool_call_id": "c2", "content": "open"}));
     assert_eq!(tools.request.0["tools"][0]["function"]["strict"], true);
     assert_eq!(tools.request.0["tool_choice"]["function"]["name"], "route");
     assert_eq!(tools.request.0["max_completion_tokens"], 50);
     let call = |id: &str, name: &str, arguments| ToolCall { id: id.into(), name: name.into(), arguments };
     assert_eq!(tools.response.tool_calls(), [call("c3", "route", json!({"team": "payments"}))]);
-    assert_eq!((tools.response.finish_reason(), tools.model(), tools.timestamp), (Some("tool_calls"), "m-5-1", Some(Time(1_760_000_000_000))));
+    assert_eq!(
+        (tools.response.finish_reason(), tools.model(), tools.timestamp),
+        (Some("tool_calls"), "m-5-1", Some(Time(1_760_000_000_000)))
+    );
     assert_eq!(tools.response.usage(), Usage { prompt: Some(40), completion: Some(9), cached: Some(16) });
     assert_eq!(tools.response.0["choices"][0]["message"]["reasoning_content"], "A card.");
     assert!(!tools.lossy.contains(&"history".to_owned()) && text.lossy.contains(&"history".to_owned()));
@@ -232,11 +238,49 @@ fn gemini_becomes_a_chat() {
     assert_eq!(tools.request.0["generation_config"], json!({"thinkingConfig": {"thinkingBudget": 0}}), "what has no other name stays");
     let called = tools.response.tool_calls();
     assert_eq!((called[0].name.as_str(), &called[0].arguments), ("route", &json!({"team": "payments"})));
-    assert_eq!((tools.response.finish_reason(), tools.model(), tools.timestamp), (Some("tool_calls"), "gem-2-001", Some(Time(1_767_607_200_000))));
+    assert_eq!(
+        (tools.response.finish_reason(), tools.model(), tools.timestamp),
+        (Some("tool_calls"), "gem-2-001", Some(Time(1_767_607_200_000)))
+    );
     assert_eq!(tools.response.usage(), Usage { prompt: Some(40), completion: Some(9), cached: Some(16) });
     assert_eq!((stream.response.text().as_str(), stream.response.finish_reason()), ("{\"city\":\"Oslo\"}", Some("stop")));
     assert_eq!(stream.request.0["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
     let problems: Vec<_> = memory.rejects.iter().map(|reject| reject.problem.as_str()).collect();
     let empty = "the answer holds neither text nor function calls (finish reason: length)";
     assert_eq!(problems, ["the prompt was blocked: SAFETY", empty]);
+}
+
+#[test]
+fn converse_becomes_a_chat() {
+    let (memory, counts) = read(&fixture("converse.jsonl"));
+    assert_eq!(counts.formats["converse"].calls, 1);
+    let call = &memory.calls[0];
+    let messages = &call.request.0["messages"];
+    assert_eq!(messages[0], json!({"role": "system", "content": "Sort tickets."}));
+    assert_eq!(messages[1], json!({"role": "user", "content": "Card\ndeclined"}));
+    assert_eq!(
+        (&messages[2]["content"], &messages[2]["tool_calls"][0]["function"]["arguments"]),
+        (&json!("Let me look."), &json!("{\"card\":7}"))
+    );
+    assert_eq!(messages[3], json!({"role": "tool", "tool_call_id": "t1", "content": "{\"state\":\"blocked\"}", "is_error": true}));
+    assert_eq!(messages[4], json!({"role": "user", "content": "Well?"}));
+    let function = json!({"name": "look", "description": "Looks.", "parameters": {"type": "object"}});
+    assert_eq!((&call.request.0["tools"][0]["function"], &call.request.0["tool_choice"]), (&function, &json!("required")));
+    assert_eq!((&call.request.0["max_tokens"], &call.request.0["inference_config"]), (&json!(50), &json!({"topK": 5})));
+    assert_eq!(call.response.tool_calls(), [ToolCall { id: "t2".into(), name: "look".into(), arguments: json!({"card": 8}) }]);
+    assert_eq!((call.response.finish_reason(), call.request.0["model"].as_str()), (Some("tool_calls"), Some("nova-1")));
+    assert_eq!(call.response.usage(), Usage { prompt: Some(40), completion: Some(9), cached: Some(10) });
+    let problems: Vec<_> = memory.rejects.iter().map(|reject| reject.problem.as_str()).collect();
+    let unknown = "it is a body of no known API: there are no `messages`, but `message`, `chat_history`";
+    assert_eq!(problems, ["it is a binary event stream of AWS, written as text", unknown]);
+}
+
+#[test]
+fn a_message_alone_is_an_answer() {
+    let (memory, counts) = read(&fixture("messages.jsonl"));
+    assert_eq!((counts.formats["openai"].calls, counts.rejected), (2, 0));
+    let seen = memory.calls.iter().map(|call| (call.response.text(), call.response.finish_reason().map(ToOwned::to_owned)));
+    let said = |reason: &str| ("Hello".to_owned(), Some(reason.to_owned()));
+    assert_eq!(seen.collect::<Vec<_>>(), [said("stop"), said("length")]);
+    assert!(memory.calls.iter().all(|call| call.response.usage() == Usage { prompt: Some(5), completion: Some(2), cached: None }));
 }

@@ -1,0 +1,190 @@
+//! Bedrock Converse request and response pairs, turned into chat bodies.
+//!
+//! Source: AWS API reference, Bedrock runtime, `Converse`: `Message`, `ContentBlock`, `ToolConfiguration`, `ConverseResponse`. The model
+//! stands in the address of a request, not in its body. Fields without a counterpart stay where they were.
+use record::Call;
+use serde_json::{Map, Value, json};
+
+use crate::fault::Fault;
+use crate::format::Shape;
+use crate::openai::check_messages;
+use crate::pair::{self, mark};
+
+pub struct Converse;
+
+impl Shape for Converse {
+    fn recognises(&self, row: &Map<String, Value>) -> bool {
+        let (Some(request), Some(response)) = (row.get("request"), row.get("response")) else { return false };
+        let answered = response["output"]["message"].is_object();
+        let asked = || ["inferenceConfig", "toolConfig"].iter().any(|key| request.get(*key).is_some_and(Value::is_object));
+        request.get("messages").is_some_and(Value::is_array) && (answered || asked())
+    }
+
+    fn read(&self, mut row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
+        let model = ["model", "modelId"].iter().find_map(|key| row.shift_remove(*key)).filter(Value::is_string);
+        if let (Some(model), Some(Value::Object(request))) = (model, row.get_mut("request")) {
+            request.entry("model").or_insert(model);
+        }
+        Ok(vec![pair::read(row, normalise)?])
+    }
+}
+
+fn normalise(request: Map<String, Value>, response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<(Value, Value), Fault> {
+    let response = completion(response, lossy)?;
+    mark(lossy, "model", !request.contains_key("model") && !request.contains_key("modelId"));
+    Ok((Value::Object(chat(request, lossy)?), response))
+}
+
+fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<String, Value>, Fault> {
+    let mut messages = Vec::new();
+    if let Some(Value::Array(system)) = request.shift_remove("system") {
+        messages.push(json!({"role": "system", "content": texts(&system)}));
+    }
+    let Some(Value::Array(sent)) = request.shift_remove("messages") else {
+        return Err(Fault::new("request.messages", "there are no messages", "log the messages that were sent"));
+    };
+    for message in &sent {
+        let blocks = message["content"].as_array().map_or(&[] as &[_], Vec::as_slice);
+        if message["role"] == "assistant" {
+            messages.push(assistant(blocks, lossy));
+        } else {
+            user(blocks, &message["role"], &mut messages, lossy);
+        }
+    }
+    let mut messages = Value::Array(messages);
+    check_messages(Some(&mut messages), "request.messages", lossy)?;
+    let mut chat = Map::new();
+    if let Some(model) = request.shift_remove("model").or_else(|| request.shift_remove("modelId")) {
+        chat.insert("model".to_owned(), model);
+    }
+    chat.insert("messages".to_owned(), messages);
+    if let Some(Value::Object(mut config)) = request.shift_remove("toolConfig") {
+        if let Some(Value::Array(tools)) = config.shift_remove("tools") {
+            mark(lossy, "tools", tools.iter().any(|tool| !tool["toolSpec"].is_object()));
+            chat.insert(
+                "tools".to_owned(),
+                tools.iter().map(|tool| &tool["toolSpec"]).filter(|tool| tool.is_object()).map(function).collect(),
+            );
+        }
+        match config.shift_remove("toolChoice") {
+            Some(choice) if choice.get("any").is_some() => drop(chat.insert("tool_choice".to_owned(), "required".into())),
+            Some(choice) if choice.get("tool").is_some() => {
+                let choice = json!({"type": "function", "function": {"name": choice["tool"]["name"]}});
+                chat.insert("tool_choice".to_owned(), choice);
+            }
+            _ => {}
+        }
+    }
+    if let Some(Value::Object(mut config)) = request.shift_remove("inferenceConfig") {
+        for (from, to) in [("temperature", "temperature"), ("topP", "top_p"), ("maxTokens", "max_tokens"), ("stopSequences", "stop")] {
+            if let Some(value) = config.shift_remove(from) {
+                chat.insert(to.to_owned(), value);
+            }
+        }
+        if !config.is_empty() {
+            chat.insert("inference_config".to_owned(), config.into());
+        }
+    }
+    chat.extend(request);
+    Ok(chat)
+}
+
+fn function(spec: &Value) -> Value {
+    let mut function = Map::new();
+    for (key, value) in [("name", &spec["name"]), ("description", &spec["description"]), ("parameters", &spec["inputSchema"]["json"])] {
+        if !value.is_null() {
+            function.insert(key.to_owned(), value.clone());
+        }
+    }
+    json!({"type": "function", "function": function})
+}
+
+/// A user's turn: tool results are messages of their own, before what is said beside them.
+fn user(blocks: &[Value], role: &Value, messages: &mut Vec<Value>, lossy: &mut Vec<String>) {
+    let (results, rest): (Vec<&Value>, Vec<&Value>) = blocks.iter().partition(|block| block["toolResult"].is_object());
+    for result in results.into_iter().map(|block| &block["toolResult"]) {
+        let parts = result["content"].as_array().into_iter().flatten();
+        let said: Vec<String> = parts
+            .filter_map(|part| {
+                part["text"].as_str().map_or_else(|| part.get("json").map(ToString::to_string), |text| Some(text.to_owned()))
+            })
+            .collect();
+        let mut message = json!({"role": "tool", "tool_call_id": result["toolUseId"], "content": said.join("\n")});
+        if result["status"] == "error" {
+            message["is_error"] = true.into();
+        }
+        messages.push(message);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let plain: Vec<Value> =
+        rest.iter().map(|block| block.get("guardContent").map_or_else(|| (*block).clone(), |guarded| guarded["text"].clone())).collect();
+    let content: Value = if plain.iter().all(|block| block["text"].is_string()) {
+        texts(&plain).into()
+    } else {
+        mark(lossy, "media", true);
+        rest.iter().map(|block| block.get("text").map_or_else(|| (*block).clone(), |text| json!({"type": "text", "text": text}))).collect()
+    };
+    messages.push(json!({"role": role, "content": content}));
+}
+
+fn assistant(blocks: &[Value], lossy: &mut Vec<String>) -> Value {
+    let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
+    for block in blocks {
+        if let Some(used) = block.get("toolUse") {
+            let arguments = used.get("input").map_or_else(|| "{}".to_owned(), ToString::to_string);
+            calls.push(json!({"id": used["toolUseId"], "type": "function", "function": {"name": used["name"], "arguments": arguments}}));
+        } else if let Some(more) = block["text"].as_str() {
+            text.push_str(more);
+        } else if let Some(more) = block["reasoningContent"]["reasoningText"]["text"].as_str() {
+            thoughts.push_str(more);
+        } else {
+            mark(lossy, "blocks", true);
+        }
+    }
+    let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
+    let mut message = json!({"role": "assistant", "content": content});
+    if !thoughts.is_empty() {
+        message["reasoning_content"] = thoughts.into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    message
+}
+
+fn texts(blocks: &[Value]) -> String {
+    blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// The reply as a chat completion.
+fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Value, Fault> {
+    let Some(Value::Array(blocks)) = response.get("output").map(|output| &output["message"]["content"]) else {
+        return Err(Fault::new("response.output.message", "there is none", "log the whole response; drop calls that got no answer"));
+    };
+    let message = assistant(blocks, lossy);
+    if message.get("tool_calls").is_none() && message["content"].as_str().is_none_or(str::is_empty) {
+        let problem = "the answer holds neither text nor tool uses";
+        return Err(Fault::new("response.output.message", problem, "nothing to cure: an empty answer teaches nothing"));
+    }
+    let finish = match response.get("stopReason").and_then(Value::as_str) {
+        Some("end_turn" | "stop_sequence") => "stop".into(),
+        Some("max_tokens") => "length".into(),
+        Some("tool_use") => "tool_calls".into(),
+        Some("guardrail_intervened" | "content_filtered") => "content_filter".into(),
+        other => other.map_or(Value::Null, Into::into),
+    };
+    let mut completion = Map::from_iter([("object".to_owned(), "chat.completion".into())]);
+    completion.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
+    if let Some(usage) = response.shift_remove("usage").filter(Value::is_object) {
+        let count = |key: &str| usage[key].as_u64().unwrap_or_default();
+        let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
+        let (prompt, said) = (count("inputTokens") + read + written, count("outputTokens"));
+        completion.insert(
+            "usage".to_owned(),
+            json!({"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said, "prompt_tokens_details": {"cached_tokens": read}}),
+        );
+    }
+    Ok(Value::Object(completion))
+}
