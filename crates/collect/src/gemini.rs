@@ -31,7 +31,9 @@ impl Shape for Gemini {
 }
 
 fn normalise(request: Map<String, Value>, response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<(Value, Value), Fault> {
-    let response = completion(response, lossy)?;
+    // calls are numbered through a conversation, so the answer's come after those of the request
+    let called = request.get("contents").map_or(0, calls);
+    let response = completion(response, called, lossy)?;
     let request = chat(request, lossy)?;
     mark(lossy, "model", !request.contains_key("model") && response.get("model").is_none());
     Ok((Value::Object(request), response))
@@ -198,7 +200,7 @@ impl Messages {
     fn answer(&mut self, parts: &[Value], lossy: &mut Vec<String>) -> Value {
         let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
         for part in parts {
-            if let Some(call) = part.get("functionCall").or_else(|| part.get("function_call")) {
+            if let Some(call) = function_call(part) {
                 let name = call["name"].as_str().unwrap_or_default().to_owned();
                 let id = call["id"].as_str().map_or_else(|| format!("call-{}", self.calls), ToOwned::to_owned);
                 self.calls += 1;
@@ -223,6 +225,16 @@ impl Messages {
     }
 }
 
+/// Function calls of contents.
+fn calls(contents: &Value) -> usize {
+    let parts = contents.as_array().into_iter().flatten().filter_map(|content| content["parts"].as_array()).flatten();
+    parts.filter(|part| function_call(part).is_some()).count()
+}
+
+fn function_call(part: &Value) -> Option<&Value> {
+    part.get("functionCall").or_else(|| part.get("function_call"))
+}
+
 fn function_response(part: &Value) -> Option<&Value> {
     part.get("functionResponse").or_else(|| part.get("function_response"))
 }
@@ -234,7 +246,7 @@ fn texts(parts: &Value) -> String {
 }
 
 /// The reply as a chat completion; candidates beyond the first stay for the teacher's agreement with itself.
-fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Value, Fault> {
+fn completion(mut response: Map<String, Value>, called: usize, lossy: &mut Vec<String>) -> Result<Value, Fault> {
     let Some(Value::Array(candidates)) = response.shift_remove("candidates") else {
         let blocked = response.get("promptFeedback").and_then(|feedback| feedback["blockReason"].as_str());
         let problem = blocked.map_or_else(|| "there are none".to_owned(), |reason| format!("the prompt was blocked: {reason}"));
@@ -243,7 +255,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
     let mut choices = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let parts = candidate["content"]["parts"].as_array().map_or(&[] as &[_], Vec::as_slice);
-        let message = Messages::default().answer(parts, lossy);
+        let message = Messages { calls: called, ..Messages::default() }.answer(parts, lossy);
         let called = message.get("tool_calls").is_some();
         let finish = match candidate["finishReason"].as_str() {
             Some("STOP") if called => "tool_calls".into(),

@@ -9,10 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fault::Fault;
 
-/// Fields of which a reply has at least one; without any, text that is a JSON object is itself the answer.
-const REPLY: [&str; 8] = ["choices", "content", "tool_calls", "error", "object", "type", "candidates", "promptFeedback"];
-
-/// Replaces bodies written as text by what the text says. Text that is neither stays as it is.
+/// Replaces bodies written as text by what the text says. Text that is neither stays as it is: an answer may well be JSON, or a list.
 pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
     if let Some(request) = row.get_mut("request")
         && let Some(body) = request.as_str().and_then(object)
@@ -20,14 +17,14 @@ pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
         *request = Value::Object(body);
     }
     let Some(response) = row.get_mut("response") else { return Ok(()) };
-    if let Some(pieces) = response.as_array().filter(|pieces| !pieces.is_empty() && pieces.iter().all(Value::is_object)) {
+    if let Some(pieces) = response.as_array().filter(|pieces| are_pieces(pieces)) {
         *response = assemble(pieces)?;
         return Ok(());
     }
     let Some(text) = response.as_str().map(str::trim_start) else { return Ok(()) };
-    if ["data:", "event:", "id:", ": "].iter().any(|field| text.starts_with(field)) {
+    if is_stream(text) {
         *response = assemble(&events(text))?;
-    } else if let Some(pieces) = pieces(text) {
+    } else if let Some(pieces) = list(text).filter(|pieces| are_pieces(pieces)) {
         *response = assemble(&pieces)?;
     } else if let Some(body) = object(text).filter(is_reply) {
         *response = Value::Object(body);
@@ -38,21 +35,43 @@ pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether an object is what an API answers, and not an answer that happens to be JSON.
-fn is_reply(body: &Map<String, Value>) -> bool {
-    REPLY.iter().any(|key| body.contains_key(*key))
-        || body.get("output").is_some_and(|output| output["message"].is_object())
-        || body.get("message").is_some_and(Value::is_object)
-}
-
 fn object(text: &str) -> Option<Map<String, Value>> {
     if text.trim_start().starts_with('{') { serde_json::from_str(text).ok() } else { None }
 }
 
-/// A list of objects as text.
-fn pieces(text: &str) -> Option<Vec<Value>> {
-    let pieces: Vec<Value> = text.starts_with('[').then(|| serde_json::from_str(text).ok())??;
-    (!pieces.is_empty() && pieces.iter().all(Value::is_object)).then_some(pieces)
+fn list(text: &str) -> Option<Vec<Value>> {
+    if text.starts_with('[') { serde_json::from_str(text).ok() } else { None }
+}
+
+/// Whether an object is what an API answers, and not an answer that happens to be JSON.
+fn is_reply(body: &Map<String, Value>) -> bool {
+    let field = |key: &str| body.get(key).unwrap_or(&Value::Null);
+    let named = |key: &str| field(key).as_str().unwrap_or_default();
+    let lists = ["choices", "candidates", "tool_calls"].iter().any(|key| field(key).is_array());
+    let said = named("role") == "assistant" || named("type") == "message" || body.contains_key("stop_reason");
+    let message = body.contains_key("content") && said;
+    let of_kind = named("object").starts_with("chat.completion") || named("object") == "response" || named("type") == "error";
+    let nested = field("message").is_object() || field("output")["message"].is_object();
+    let failed = field("error").is_object() || field("promptFeedback").is_object() || (field("error").is_string() && body.len() == 1);
+    lists || message || of_kind || nested || failed
+}
+
+/// Whether these are the pieces of a streamed answer.
+fn are_pieces(pieces: &[Value]) -> bool {
+    pieces.iter().any(|piece| {
+        let kind = piece["type"].as_str().unwrap_or_default();
+        kind == "message_start"
+            || kind.starts_with("response.")
+            || piece["candidates"].is_array()
+            || piece["choices"][0].get("delta").is_some()
+    })
+}
+
+/// Whether a text is server-sent events of JSON; an answer may begin with `id:` too.
+fn is_stream(text: &str) -> bool {
+    let field = ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| text.starts_with(field));
+    let data = |line: &str| line.strip_prefix("data:").is_some_and(|data| data.trim_start().starts_with(['{', '[']));
+    field && text.lines().any(data)
 }
 
 /// The data of server-sent events, those that are JSON; an event's data may stand on several lines (WHATWG HTML, section 9.2).

@@ -187,6 +187,22 @@ fn streamed_answers_are_put_together() {
 }
 
 #[test]
+fn an_answer_that_looks_like_a_body_is_still_an_answer() {
+    for answer in [
+        "{\"type\": \"refund\", \"content\": 3}",
+        "{\"object\": \"lamp\", \"output\": 1, \"message\": \"none\", \"error\": null}",
+        "[{\"name\": \"Oslo\"}, {\"type\": \"town\"}]",
+        "id: 5\nname: x",
+        "event: a party\ndata: none",
+        ": what follows",
+    ] {
+        let row = json!({"request": {"model": "m", "messages": [{"role": "user", "content": "q"}]}, "response": answer});
+        let (memory, _) = read(row.to_string().as_bytes());
+        assert_eq!(memory.calls.first().map(|call| call.response.text()).as_deref(), Some(answer), "{:?}", memory.rejects);
+    }
+}
+
+#[test]
 fn responses_become_chats() {
     let (memory, counts) = read(&fixture("responses.jsonl"));
     assert_eq!((counts.formats["responses"].calls, counts.formats.len()), (3, 2));
@@ -237,6 +253,7 @@ fn gemini_becomes_a_chat() {
     assert_eq!((&tools.request.0["tool_choice"], &tools.request.0["max_tokens"]), (&json!("required"), &json!(50)));
     assert_eq!(tools.request.0["generation_config"], json!({"thinkingConfig": {"thinkingBudget": 0}}), "what has no other name stays");
     let called = tools.response.tool_calls();
+    assert!(ids.iter().all(|id| **id != json!(called[0].id)), "the answer's calls are others than the request's");
     assert_eq!((called[0].name.as_str(), &called[0].arguments), ("route", &json!({"team": "payments"})));
     assert_eq!(
         (tools.response.finish_reason(), tools.model(), tools.timestamp),
