@@ -6,6 +6,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
+use crate::chat::{self, Said, is_empty, tool_call};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::pair::{self, mark};
@@ -54,11 +55,7 @@ fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<
             }
         }
     }
-    let mut chat = Map::new();
-    if let Some(model) = request.shift_remove("model") {
-        chat.insert("model".to_owned(), model);
-    }
-    chat.insert("messages".to_owned(), messages.into());
+    let mut chat = chat::request(request.shift_remove("model"), messages.into());
     if let Some(Value::Array(tools)) = request.shift_remove("tools") {
         mark(lossy, "tools", tools.iter().any(|tool| tool.get("input_schema").is_none()));
         chat.insert("tools".to_owned(), tools.iter().map(tool).collect());
@@ -136,31 +133,23 @@ fn assistant(content: &Value, path: &str, lossy: &mut Vec<String>) -> Result<Val
         Value::Array(blocks) => blocks,
         other => return Err(bad_content(other, path)),
     };
-    let (mut text, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
+    let mut said = Said::default();
     for (at, block) in blocks.iter().enumerate() {
         let field = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default();
         match field("type") {
-            "text" => text.push_str(field("text")),
-            "thinking" => thinking.push_str(field("thinking")),
+            "text" => said.text.push_str(field("text")),
+            "thinking" => said.thoughts.push_str(field("thinking")),
             "tool_use" => {
                 let Some(name) = block.get("name").and_then(Value::as_str) else {
                     return Err(Fault::new(format!("{path}.content[{at}].name"), "the tool use names no tool", "log the whole block"));
                 };
                 let arguments = block.get("input").map_or_else(|| "{}".to_owned(), ToString::to_string);
-                calls.push(json!({"id": field("id"), "type": "function", "function": {"name": name, "arguments": arguments}}));
+                said.calls.push(tool_call(field("id"), name, arguments));
             }
             _ => mark(lossy, "blocks", true),
         }
     }
-    let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
-    let mut message = json!({"role": "assistant", "content": content});
-    if !thinking.is_empty() {
-        message["reasoning_content"] = thinking.into();
-    }
-    if !calls.is_empty() {
-        message["tool_calls"] = calls.into();
-    }
-    Ok(message)
+    Ok(said.message())
 }
 
 /// The reply as a chat completion.
@@ -169,7 +158,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         return Err(Fault::new("response.content", "there is none", "log the whole message; drop calls that got no answer"));
     };
     let message = assistant(content, "response", lossy)?;
-    if message.get("tool_calls").is_none() && message.get("content").and_then(Value::as_str).is_none_or(str::is_empty) {
+    if is_empty(&message) {
         return Err(Fault::new(
             "response.content",
             "the answer holds neither text nor tool calls",
@@ -184,29 +173,18 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         Some("pause_turn") => "pause".into(),
         other => other.map_or(Value::Null, Into::into),
     };
-    let mut completion = Map::new();
-    for key in ["id", "created", "model"] {
-        if let Some(value) = response.shift_remove(key) {
-            completion.insert(key.to_owned(), value);
-        }
-    }
-    completion.insert("object".to_owned(), "chat.completion".into());
-    completion.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
-    if let Some(usage) = response.get("usage").filter(|usage| usage.is_object()) {
-        completion.insert("usage".to_owned(), tokens(usage));
-    }
-    Ok(Value::Object(completion))
+    let usage = response.get("usage").filter(|usage| usage.is_object()).map(tokens);
+    let choices = json!([{"index": 0, "finish_reason": finish, "message": message}]);
+    Ok(chat::completion(&mut response, &[("id", "id"), ("created", "created"), ("model", "model")], choices, usage))
 }
 
 /// Usage as OpenAI counts it: cached tokens are part of the prompt's.
 fn tokens(usage: &Value) -> Value {
     let count = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or_default();
     let (read, written) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
-    let (prompt, completion) = (count("input_tokens") + read + written, count("output_tokens"));
-    json!({
-        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": written}
-    })
+    let mut tokens = chat::usage(count("input_tokens") + read + written, count("output_tokens"));
+    tokens["prompt_tokens_details"] = json!({"cached_tokens": read, "cache_creation_tokens": written});
+    tokens
 }
 
 fn is_result(block: &Value) -> bool {

@@ -5,6 +5,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
+use crate::chat::{self, Said, is_empty, texts, tool_call};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::openai::check_messages;
@@ -21,10 +22,7 @@ impl Shape for Converse {
     }
 
     fn read(&self, mut row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
-        let model = ["model", "modelId"].iter().find_map(|key| row.shift_remove(*key)).filter(Value::is_string);
-        if let (Some(model), Some(Value::Object(request))) = (model, row.get_mut("request")) {
-            request.entry("model").or_insert(model);
-        }
+        pair::model_into_request(&mut row, &["model", "modelId"]);
         Ok(vec![pair::read(row, normalise)?])
     }
 }
@@ -53,11 +51,7 @@ fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<
     }
     let mut messages = Value::Array(messages);
     check_messages(Some(&mut messages), "request.messages", lossy)?;
-    let mut chat = Map::new();
-    if let Some(model) = request.shift_remove("model").or_else(|| request.shift_remove("modelId")) {
-        chat.insert("model".to_owned(), model);
-    }
-    chat.insert("messages".to_owned(), messages);
+    let mut chat = chat::request(request.shift_remove("model").or_else(|| request.shift_remove("modelId")), messages);
     if let Some(Value::Object(mut config)) = request.shift_remove("toolConfig") {
         if let Some(Value::Array(tools)) = config.shift_remove("tools") {
             mark(lossy, "tools", tools.iter().any(|tool| !tool["toolSpec"].is_object()));
@@ -120,42 +114,26 @@ fn user(blocks: &[Value], role: &Value, messages: &mut Vec<Value>, lossy: &mut V
     }
     let plain: Vec<Value> =
         rest.iter().map(|block| block.get("guardContent").map_or_else(|| (*block).clone(), |guarded| guarded["text"].clone())).collect();
-    let content: Value = if plain.iter().all(|block| block["text"].is_string()) {
-        texts(&plain).into()
-    } else {
-        mark(lossy, "media", true);
-        rest.iter().map(|block| block.get("text").map_or_else(|| (*block).clone(), |text| json!({"type": "text", "text": text}))).collect()
-    };
+    let all_text = plain.iter().all(|block| block["text"].is_string());
+    let content = if all_text { texts(&plain).into() } else { chat::content(&rest, lossy) };
     messages.push(json!({"role": role, "content": content}));
 }
 
 fn assistant(blocks: &[Value], lossy: &mut Vec<String>) -> Value {
-    let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
+    let mut said = Said::default();
     for block in blocks {
         if let Some(used) = block.get("toolUse") {
             let arguments = used.get("input").map_or_else(|| "{}".to_owned(), ToString::to_string);
-            calls.push(json!({"id": used["toolUseId"], "type": "function", "function": {"name": used["name"], "arguments": arguments}}));
+            said.calls.push(tool_call(used["toolUseId"].clone(), used["name"].clone(), arguments));
         } else if let Some(more) = block["text"].as_str() {
-            text.push_str(more);
+            said.text.push_str(more);
         } else if let Some(more) = block["reasoningContent"]["reasoningText"]["text"].as_str() {
-            thoughts.push_str(more);
+            said.thoughts.push_str(more);
         } else {
             mark(lossy, "blocks", true);
         }
     }
-    let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
-    let mut message = json!({"role": "assistant", "content": content});
-    if !thoughts.is_empty() {
-        message["reasoning_content"] = thoughts.into();
-    }
-    if !calls.is_empty() {
-        message["tool_calls"] = calls.into();
-    }
-    message
-}
-
-fn texts(blocks: &[Value]) -> String {
-    blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join("\n")
+    said.message()
 }
 
 /// The reply as a chat completion.
@@ -164,7 +142,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         return Err(Fault::new("response.output.message", "there is none", "log the whole response; drop calls that got no answer"));
     };
     let message = assistant(blocks, lossy);
-    if message.get("tool_calls").is_none() && message["content"].as_str().is_none_or(str::is_empty) {
+    if is_empty(&message) {
         let problem = "the answer holds neither text nor tool uses";
         return Err(Fault::new("response.output.message", problem, "nothing to cure: an empty answer teaches nothing"));
     }
@@ -175,16 +153,13 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         Some("guardrail_intervened" | "content_filtered") => "content_filter".into(),
         other => other.map_or(Value::Null, Into::into),
     };
-    let mut completion = Map::from_iter([("object".to_owned(), "chat.completion".into())]);
-    completion.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
-    if let Some(usage) = response.shift_remove("usage").filter(Value::is_object) {
+    let usage = response.get("usage").filter(|usage| usage.is_object()).map(|usage| {
         let count = |key: &str| usage[key].as_u64().unwrap_or_default();
         let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
-        let (prompt, said) = (count("inputTokens") + read + written, count("outputTokens"));
-        completion.insert(
-            "usage".to_owned(),
-            json!({"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said, "prompt_tokens_details": {"cached_tokens": read}}),
-        );
-    }
-    Ok(Value::Object(completion))
+        let mut tokens = chat::usage(count("inputTokens") + read + written, count("outputTokens"));
+        tokens["prompt_tokens_details"] = json!({"cached_tokens": read});
+        tokens
+    });
+    let choices = json!([{"index": 0, "finish_reason": finish, "message": message}]);
+    Ok(chat::completion(&mut response, &[], choices, usage))
 }

@@ -6,6 +6,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
+use crate::chat::{self, Said, is_empty, tool_call};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::openai::check_messages;
@@ -21,11 +22,7 @@ impl Shape for Gemini {
     }
 
     fn read(&self, mut row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
-        if let Some(model) = row.shift_remove("model").filter(Value::is_string)
-            && let Some(Value::Object(request)) = row.get_mut("request")
-        {
-            request.entry("model").or_insert(model);
-        }
+        pair::model_into_request(&mut row, &["model"]);
         Ok(vec![pair::read(row, normalise)?])
     }
 }
@@ -47,7 +44,7 @@ fn either(body: &mut Map<String, Value>, keys: [&str; 2]) -> Option<Value> {
 fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<String, Value>, Fault> {
     let mut messages = Messages::default();
     if let Some(system) = either(&mut request, ["systemInstruction", "system_instruction"]) {
-        let text = system.as_str().map_or_else(|| texts(&system["parts"]), ToOwned::to_owned);
+        let text = system.as_str().map_or_else(|| chat::texts(system["parts"].as_array().into_iter().flatten()), ToOwned::to_owned);
         messages.said.push(json!({"role": "system", "content": text}));
     }
     let Some(Value::Array(contents)) = request.shift_remove("contents") else {
@@ -58,11 +55,7 @@ fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<
     }
     let mut said = Value::Array(messages.said);
     check_messages(Some(&mut said), "request.contents", lossy)?;
-    let mut chat = Map::new();
-    if let Some(model) = request.shift_remove("model") {
-        chat.insert("model".to_owned(), model);
-    }
-    chat.insert("messages".to_owned(), said);
+    let mut chat = chat::request(request.shift_remove("model"), said);
     if let Some(Value::Array(groups)) = request.shift_remove("tools") {
         let mut tools = Vec::new();
         for group in groups {
@@ -186,42 +179,29 @@ impl Messages {
             self.said.push(json!({"role": "tool", "tool_call_id": id, "name": name, "content": said}));
         }
         if !rest.is_empty() {
-            let plain = rest.iter().all(|part| part.get("text").is_some());
-            mark(lossy, "media", !plain);
-            let whole =
-                || rest.iter().map(|part| part.get("text").map_or_else(|| (*part).clone(), |text| json!({"type": "text", "text": text})));
-            let content = if plain { texts(&rest.iter().copied().cloned().collect()).into() } else { Value::Array(whole().collect()) };
-            self.said.push(json!({"role": "user", "content": content}));
+            self.said.push(json!({"role": "user", "content": chat::content(&rest, lossy)}));
         }
         Ok(())
     }
 
     /// The assistant's message that parts make.
     fn answer(&mut self, parts: &[Value], lossy: &mut Vec<String>) -> Value {
-        let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
+        let mut said = Said::default();
         for part in parts {
             if let Some(call) = function_call(part) {
                 let name = call["name"].as_str().unwrap_or_default().to_owned();
                 let id = call["id"].as_str().map_or_else(|| format!("call-{}", self.calls), ToOwned::to_owned);
                 self.calls += 1;
                 let arguments = call.get("args").filter(|args| !args.is_null()).map_or_else(|| "{}".to_owned(), ToString::to_string);
-                calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
+                said.calls.push(tool_call(id.clone(), name.clone(), arguments));
                 self.open.push((id, name));
             } else if let Some(more) = part.get("text").and_then(Value::as_str) {
-                if part["thought"] == true { &mut thoughts } else { &mut text }.push_str(more);
+                if part["thought"] == true { &mut said.thoughts } else { &mut said.text }.push_str(more);
             } else {
                 mark(lossy, "blocks", part.get("thoughtSignature").is_none());
             }
         }
-        let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
-        let mut message = json!({"role": "assistant", "content": content});
-        if !thoughts.is_empty() {
-            message["reasoning_content"] = thoughts.into();
-        }
-        if !calls.is_empty() {
-            message["tool_calls"] = calls.into();
-        }
-        message
+        said.message()
     }
 }
 
@@ -237,12 +217,6 @@ fn function_call(part: &Value) -> Option<&Value> {
 
 fn function_response(part: &Value) -> Option<&Value> {
     part.get("functionResponse").or_else(|| part.get("function_response"))
-}
-
-/// The texts of parts, joined.
-fn texts(parts: &Value) -> String {
-    let parts = parts.as_array().into_iter().flatten();
-    parts.filter_map(|part| part.get("text").and_then(Value::as_str)).collect::<Vec<_>>().join("\n")
 }
 
 /// The reply as a chat completion; candidates beyond the first stay for the teacher's agreement with itself.
@@ -266,35 +240,19 @@ fn completion(mut response: Map<String, Value>, called: usize, lossy: &mut Vec<S
         };
         choices.push(json!({"index": index, "finish_reason": finish, "message": message}));
     }
-    let empty = |choice: &Value| {
-        let message = &choice["message"];
-        message.get("tool_calls").is_none() && message["content"].as_str().is_none_or(str::is_empty)
-    };
-    if choices.first().is_none_or(empty) {
+    if choices.first().is_none_or(|choice| is_empty(&choice["message"])) {
         let finish = choices.first().and_then(|choice| choice["finish_reason"].as_str()).unwrap_or("none");
         let problem = format!("the answer holds neither text nor function calls (finish reason: {finish})");
         return Err(Fault::new("response.candidates", problem, "nothing to cure: an empty answer teaches nothing"));
     }
-    let mut completion = Map::new();
-    for (from, to) in [("responseId", "id"), ("createTime", "created"), ("modelVersion", "model")] {
-        if let Some(value) = response.shift_remove(from) {
-            completion.insert(to.to_owned(), value);
-        }
-    }
-    completion.insert("object".to_owned(), "chat.completion".into());
-    completion.insert("choices".to_owned(), choices.into());
-    if let Some(usage) = response.get("usageMetadata").filter(|usage| usage.is_object()) {
+    let usage = response.get("usageMetadata").filter(|usage| usage.is_object()).map(|usage| {
         let count = |key: &str| usage[key].as_u64().unwrap_or_default();
-        let (prompt, thought) = (count("promptTokenCount") + count("toolUsePromptTokenCount"), count("thoughtsTokenCount"));
-        let said = count("candidatesTokenCount") + thought;
-        completion.insert(
-            "usage".to_owned(),
-            json!({
-                "prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said,
-                "prompt_tokens_details": {"cached_tokens": count("cachedContentTokenCount")},
-                "completion_tokens_details": {"reasoning_tokens": thought}
-            }),
-        );
-    }
-    Ok(Value::Object(completion))
+        let thought = count("thoughtsTokenCount");
+        let mut tokens = chat::usage(count("promptTokenCount") + count("toolUsePromptTokenCount"), count("candidatesTokenCount") + thought);
+        tokens["prompt_tokens_details"] = json!({"cached_tokens": count("cachedContentTokenCount")});
+        tokens["completion_tokens_details"] = json!({"reasoning_tokens": thought});
+        tokens
+    });
+    let names = [("responseId", "id"), ("createTime", "created"), ("modelVersion", "model")];
+    Ok(chat::completion(&mut response, &names, choices.into(), usage))
 }

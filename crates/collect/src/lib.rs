@@ -6,6 +6,7 @@
 //!
 //! One file a format: [`Format`] lists them; adding one is a `Shape` of its own and a line there.
 mod anthropic;
+mod chat;
 mod converse;
 mod fault;
 mod finetune;

@@ -5,6 +5,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
+use crate::chat;
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::pair::{self, mark};
@@ -119,8 +120,7 @@ fn of_message(mut response: Map<String, Value>) -> Map<String, Value> {
     let tokens = response.get("usage").map_or(&Value::Null, |usage| &usage["tokens"]);
     let count = |flat: &str, nested: &str| response.get(flat).unwrap_or(&tokens[nested]).as_f64();
     if let Some((prompt, said)) = count("prompt_eval_count", "input_tokens").zip(count("eval_count", "output_tokens")) {
-        let (prompt, said) = (prompt as u64, said as u64);
-        response.insert("usage".to_owned(), json!({"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}));
+        response.insert("usage".to_owned(), chat::usage(prompt as u64, said as u64));
     }
     response.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
     response

@@ -63,6 +63,14 @@ pub fn read(row: Map<String, Value>, normalise: Normalise) -> Result<Call, Fault
     })
 }
 
+/// Moves the model that a row names, under the first of these keys, into its request: some APIs have it in the address alone.
+pub fn model_into_request(row: &mut Map<String, Value>, keys: &[&str]) {
+    let model = keys.iter().find_map(|key| row.shift_remove(*key)).filter(Value::is_string);
+    if let (Some(model), Some(Value::Object(request))) = (model, row.get_mut("request")) {
+        request.entry("model").or_insert(model);
+    }
+}
+
 /// Hash of a row as it came: its name where it has none.
 pub fn row_hash(row: &Map<String, Value>) -> String {
     let text = serde_json::to_vec(row).expect("a parsed row serialises");

@@ -5,6 +5,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
+use crate::chat::{self, tool_call};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::openai::check_messages;
@@ -46,11 +47,7 @@ fn chat(mut request: Map<String, Value>, lossy: &mut Vec<String>) -> Result<Map<
     mark(lossy, "history", continued);
     let mut messages = Value::Array(messages);
     check_messages(Some(&mut messages), "request.input", lossy)?;
-    let mut chat = Map::new();
-    if let Some(model) = request.shift_remove("model") {
-        chat.insert("model".to_owned(), model);
-    }
-    chat.insert("messages".to_owned(), messages);
+    let mut chat = chat::request(request.shift_remove("model"), messages);
     if let Some(Value::Array(tools)) = request.shift_remove("tools") {
         mark(lossy, "tools", tools.iter().any(|tool| tool["type"] != "function"));
         if !tools.is_empty() {
@@ -119,7 +116,7 @@ fn call(item: &Value, path: &str, messages: &mut Vec<Value>) -> Result<(), Fault
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let call = json!({"id": item["call_id"], "type": "function", "function": {"name": name, "arguments": arguments}});
+    let call = tool_call(item["call_id"].clone(), name, arguments);
     match messages.last_mut().filter(|last| last["role"] == "assistant") {
         Some(last) => match last["tool_calls"].as_array_mut() {
             Some(calls) => calls.push(call),
@@ -130,19 +127,10 @@ fn call(item: &Value, path: &str, messages: &mut Vec<Value>) -> Result<(), Fault
     Ok(())
 }
 
-/// Text where all parts are text, else the parts.
+/// A content that is a list of parts as a chat has it; others stay.
 fn content(content: &Value, lossy: &mut Vec<String>) -> Value {
-    let Value::Array(parts) = content else { return content.clone() };
-    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text").and_then(Value::as_str)).collect();
-    if let Some(texts) = texts {
-        return texts.join("\n").into();
-    }
-    mark(lossy, "media", true);
-    let chat = |part: &Value| match part.get("text") {
-        Some(text) => json!({"type": "text", "text": text}),
-        None => part.clone(),
-    };
-    parts.iter().map(chat).collect()
+    let parts: Option<Vec<&Value>> = content.as_array().map(|parts| parts.iter().collect());
+    parts.map_or_else(|| content.clone(), |parts| chat::content(&parts, lossy))
 }
 
 /// The reply as a chat completion.
@@ -183,26 +171,15 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         None if called => "tool_calls",
         None => "stop",
     };
-    let mut completion = Map::new();
-    for (from, to) in [("id", "id"), ("created_at", "created"), ("model", "model")] {
-        if let Some(value) = response.shift_remove(from) {
-            completion.insert(to.to_owned(), value);
-        }
-    }
-    completion.insert("object".to_owned(), "chat.completion".into());
-    completion.insert("choices".to_owned(), json!([{"index": 0, "finish_reason": finish, "message": message}]));
-    if let Some(usage) = response.get("usage").filter(|usage| usage.is_object()) {
-        completion.insert("usage".to_owned(), tokens(usage));
-    }
-    Ok(Value::Object(completion))
+    let usage = response.get("usage").filter(|usage| usage.is_object()).map(tokens);
+    let choices = json!([{"index": 0, "finish_reason": finish, "message": message}]);
+    Ok(chat::completion(&mut response, &[("id", "id"), ("created_at", "created"), ("model", "model")], choices, usage))
 }
 
 fn tokens(usage: &Value) -> Value {
     let count = |value: &Value| value.as_u64().unwrap_or_default();
-    let (prompt, completion) = (count(&usage["input_tokens"]), count(&usage["output_tokens"]));
-    json!({
-        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": count(&usage["input_tokens_details"]["cached_tokens"])},
-        "completion_tokens_details": {"reasoning_tokens": count(&usage["output_tokens_details"]["reasoning_tokens"])}
-    })
+    let mut tokens = chat::usage(count(&usage["input_tokens"]), count(&usage["output_tokens"]));
+    tokens["prompt_tokens_details"] = json!({"cached_tokens": count(&usage["input_tokens_details"]["cached_tokens"])});
+    tokens["completion_tokens_details"] = json!({"reasoning_tokens": count(&usage["output_tokens_details"]["reasoning_tokens"])});
+    tokens
 }

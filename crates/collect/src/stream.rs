@@ -80,14 +80,14 @@ fn events(text: &str) -> Vec<Value> {
     for line in text.lines().chain([""]) {
         if let Some(more) = line.strip_prefix("data:") {
             // some servers leave the empty line between events out: what is whole already is an event of its own
-            if serde_json::from_str::<Value>(&data).is_ok() {
-                events.extend(serde_json::from_str(&data));
+            if let Ok(event) = serde_json::from_str(&data) {
+                events.push(event);
                 data.clear();
             }
             data.push_str(more.strip_prefix(' ').unwrap_or(more));
             data.push('\n');
         } else if line.is_empty() {
-            events.extend(serde_json::from_str(&data));
+            events.extend(serde_json::from_str::<Value>(&data));
             data.clear();
         }
     }
