@@ -27,8 +27,8 @@ impl Said {
 }
 
 /// A tool call with its arguments as JSON text.
-pub fn tool_call(id: impl Into<Value>, name: impl Into<Value>, arguments: String) -> Value {
-    json!({"id": id.into(), "type": "function", "function": {"name": name.into(), "arguments": arguments}})
+pub fn tool_call(id: impl Into<Value>, name: impl Into<Value>, arguments: impl Into<Value>) -> Value {
+    json!({"id": id.into(), "type": "function", "function": {"name": name.into(), "arguments": arguments.into()}})
 }
 
 /// Whether a message holds neither text nor tool calls.

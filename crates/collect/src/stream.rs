@@ -28,6 +28,8 @@ pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
         *response = assemble(&pieces)?;
     } else if let Some(body) = object(text).filter(is_reply) {
         *response = Value::Object(body);
+    } else if text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return Err(Fault::new("response", "it is text that holds no JSON object", "write `response` as a JSON object"));
     } else if text.contains(":event-type") && text.contains(":message-type") {
         let cure = "log the events as JSON, in a list: the SDK hands them out so";
         return Err(Fault::new("response", "it is a binary event stream of AWS, written as text", cure));

@@ -88,14 +88,10 @@ impl LocalModel {
             let cause = "generation runs on the CPU alone so far".to_owned();
             return Err(Error::Device { name: format!("{:?}", device.location()), cause });
         }
-        let lora = adapter.map(|from| Lora::find(from, config)).transpose()?;
-        let lora = match (adapter, lora.flatten()) {
-            (Some(whole), None) => {
-                weights.tune(whole, config)?;
-                None
-            }
-            (_, lora) => lora,
-        };
+        let lora = adapter.map(|from| Lora::find(from, config)).transpose()?.flatten();
+        if let (Some(whole), None) = (adapter, &lora) {
+            weights.replace(whole)?;
+        }
         let decoder = Decoder::tuned(config, &weights, lora.as_ref())?;
         Ok(Self { name: name.to_owned(), chat, decoder, settings })
     }

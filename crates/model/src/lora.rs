@@ -143,9 +143,17 @@ impl Weights {
     /// # Errors
     /// As [`Weights::merge`] and [`Lora::load`]; a whole model must have the same tensors.
     pub fn tune(&mut self, from: &Path, config: &Config) -> Result<(), Error> {
-        if let Some(adapter) = Lora::find(from, config)? {
-            return self.merge(&adapter);
+        match Lora::find(from, config)? {
+            Some(adapter) => self.merge(&adapter),
+            None => self.replace(from),
         }
+    }
+
+    /// Puts the weights of the whole model that a folder holds in place.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are other tensors than these.
+    pub(crate) fn replace(&mut self, from: &Path) -> Result<(), Error> {
         let mut whole = Self::load_file(&from.join("model.safetensors"), DType::F32, &Device::Cpu)?;
         for (name, old) in &mut self.tensors {
             let new = whole.get(name, old.dims())?.to_dtype(old.dtype())?.to_device(old.device())?;

@@ -203,6 +203,14 @@ fn an_answer_that_looks_like_a_body_is_still_an_answer() {
 }
 
 #[test]
+fn a_body_that_is_cut_off_is_no_answer() {
+    let row = json!({"request": {"model": "m", "messages": [{"role": "user", "content": "q"}]}, "response": "{\"choices\": [{\"mess"});
+    let (memory, _) = read(row.to_string().as_bytes());
+    assert_eq!((memory.calls.len(), memory.rejects[0].field.as_str()), (0, "response"));
+    assert_eq!(memory.rejects[0].problem, "it is text that holds no JSON object");
+}
+
+#[test]
 fn responses_become_chats() {
     let (memory, counts) = read(&fixture("responses.jsonl"));
     assert_eq!((counts.formats["responses"].calls, counts.formats.len()), (3, 2));

@@ -70,10 +70,10 @@ pub enum Precision {
 
 impl Precision {
     /// Pieces of 16 bits that a factor is cut into.
-    pub(crate) const fn pieces(self) -> usize {
+    pub(crate) const fn pieces(self) -> tiles::Pieces {
         match self {
-            Self::F32 => 3,
-            Self::Bf16 => 1,
+            Self::F32 => tiles::Pieces::Three,
+            Self::Bf16 => tiles::Pieces::One,
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::super::Precision;
 use super::super::matmul::Old;
 use super::super::vector::{Kernel, dispatch};
-use super::unit::{BLOCK, Pieces, ROWS, Row, STEP, Unit};
+use super::unit::{BLOCK, ROWS, Row, STEP, Unit};
 
 /// Values of the inner dimension in a step.
 pub(crate) const INNER: usize = 32;
@@ -112,7 +112,7 @@ impl Factor {
 
     /// Rows of a step.
     fn step(&self) -> usize {
-        self.precision.pieces() * STEP
+        self.precision.pieces().count() * STEP
     }
 
     /// Some steps of a block or panel.
@@ -136,11 +136,7 @@ impl Factor {
 /// The product of a block of a left factor with a panel of a right one of the same precision: 32 × 32, written to `out`, whose rows are
 /// `stride` apart, or added to what is there.
 pub(crate) fn multiply(unit: &Unit, left: Steps<'_>, right: Steps<'_>, (out, stride): (&mut [f32], usize), old: Old) {
-    let pieces = match right.1 {
-        Precision::F32 => Pieces::Three,
-        Precision::Bf16 => Pieces::One,
-    };
-    unit.multiply((left.0, left.1), (right.0, pieces), (out, stride), old == Old::Add, right.0.as_ptr());
+    unit.multiply((left.0, left.1), (right.0, right.1.pieces()), (out, stride), old == Old::Add, right.0.as_ptr());
 }
 
 /// Where pieces go: so many steps for each block or panel.

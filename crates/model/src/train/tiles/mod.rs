@@ -92,7 +92,7 @@ impl Tiles {
         let mut aside = [0.0; BLOCK * BLOCK];
         for first in (0..steps).step_by(most) {
             let here = most.min(steps - first);
-            let size = here * precision.pieces() * STEP;
+            let size = here * precision.pieces().count() * STEP;
             lefts.resize(blocks * size, Row([0; 32]));
             left(precision, (x, self.inner, first * INNER), (lefts.as_mut_slice(), here));
             let add = first > 0 || old == Old::Add;

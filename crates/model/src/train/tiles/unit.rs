@@ -181,11 +181,11 @@ mod amx {
             add: bool,
             ahead: *const Row,
         ) {
-            let steps = left.len() / (precision.pieces() * STEP);
+            let steps = left.len() / (precision.pieces().count() * STEP);
             assert!(steps > 0 && right.len() >= steps * pieces.count() * STEP, "as many steps of both factors");
             assert!(stride >= BLOCK && out.len() >= (BLOCK - 1) * stride + BLOCK, "the results lie within their slice");
             let low = out[ROWS * stride..].as_mut_ptr();
-            let next = (precision.pieces() * STEP * size_of::<Row>(), pieces.count() * STEP * size_of::<Row>());
+            let next = (precision.pieces().count() * STEP * size_of::<Row>(), pieces.count() * STEP * size_of::<Row>());
             let at = At { left: left.as_ptr(), right: right.as_ptr(), ahead, steps, next, out: out.as_mut_ptr(), low, stride: 4 * stride };
             // SAFETY: `self` says that the unit is configured on this thread; by the assertions the steps lie within both factors and
             // the results within their slice; prefetches never fault. Nothing but the unit's registers is changed besides.
