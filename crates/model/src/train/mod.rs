@@ -6,6 +6,7 @@
 //! device than the CPU are trained there by a second engine, in `tensors`. Knows no optimiser, no schedule and no data.
 pub(crate) mod attention; // shared with the forward-only decoder, as are `float`, `kernels`, `matmul` and `tiles`
 mod branch;
+mod cut;
 #[cfg(test)]
 mod differences;
 pub(crate) mod float;

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::attention::Heads;
 use super::branch::Style;
+use super::cut::Cut;
 use super::float::Float;
 use super::head::{Head, HeadGradient, cross_entropy};
 use super::kernels::{Rotations, add, rms_norm, rms_norm_back, scale};
-use super::layer::{Cut, Kept, Scratch, Shared, Work};
+use super::layer::{Kept, Scratch, Shared, Work};
 use super::layout::{Limits, Pack, plan};
 use super::linear::Form;
 use super::memory::{self, Keep, Taken};
