@@ -141,7 +141,7 @@ impl Default for Finetune {
 
 impl record::Step for Finetune {
     const NAME: &'static str = "finetune";
-    const REVISION: u32 = 6;
+    const REVISION: u32 = 7;
 }
 
 impl Finetune {

@@ -21,6 +21,11 @@ impl Cut {
         Self { rows, chunk: chunk.max(1) }
     }
 
+    /// The same for fewer rows: no more chunks, and none too small.
+    pub fn over(self, rows: usize) -> Self {
+        Self::new(rows, self.count())
+    }
+
     /// Whether there are several.
     pub fn wide(self) -> bool {
         self.chunk < self.rows

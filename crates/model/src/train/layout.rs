@@ -50,6 +50,14 @@ pub(super) struct Pack {
 }
 
 impl Pack {
+    /// The rows with a loss, in order, each once.
+    pub fn asked(&self) -> Vec<usize> {
+        let mut rows: Vec<usize> = self.scored.iter().map(|scored| scored.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
     /// Adds a sequence whose first `shared` tokens are those of the last one.
     fn push(&mut self, sequence: &Sequence, shared: usize) {
         let own = Span { start: self.tokens.len(), len: sequence.tokens.len() - shared };

@@ -39,6 +39,8 @@ pub(super) struct Taken {
     layer: usize,
     /// Bytes of them that a slim layer does not keep.
     slim: usize,
+    /// Bytes of them that the last layer does not keep, because little is asked of it.
+    spared: usize,
     layers: usize,
 }
 
@@ -53,14 +55,20 @@ impl Taken {
         let attention = heads.row() * if threads > 1 { LISTS } else { 1 };
         let scored = pack.scored.len().min(rows) * 4 * shared.hidden;
         let fixed = (rows * (stream + scratch + attention) + scored + threads * LOGITS) * value;
-        Self { fixed, layer: rows * shared.row_values() * value, slim: rows * shared.slim_values() * value, layers }
+        Self {
+            fixed,
+            layer: rows * shared.row_values() * value,
+            slim: rows * shared.slim_values() * value,
+            spared: (rows - pack.asked().len()) * shared.asked_values() * value,
+            layers,
+        }
     }
 
     /// What is kept if the pack may take `bytes`: all, or as little less as does, first what is cheap to compute again. One layer
     /// keeps all at least, for it has to be somewhere.
     pub fn keep(self, bytes: usize) -> Keep {
         let (left, little) = (bytes.saturating_sub(self.fixed), self.layer - self.slim);
-        if left >= self.layer * self.layers {
+        if left + self.spared >= self.layer * self.layers {
             return Keep { lean: 0, slim: 0 };
         }
         // slim layers compute again into a room that they share
@@ -78,7 +86,8 @@ impl Taken {
 
     /// Bytes at least and at most.
     pub fn range(self) -> (usize, usize) {
-        (self.fixed + self.layer, self.fixed + self.layer * self.layers)
+        let most = self.fixed + self.layer * self.layers - self.spared;
+        (most.min(self.fixed + self.layer), most)
     }
 }
 
@@ -88,11 +97,13 @@ mod tests {
 
     #[test]
     fn as_much_is_kept_as_fits() {
-        for slim in [6, 3] {
-            let taken = Taken { fixed: 100, layer: 10, slim, layers: 6 };
+        for (slim, spared) in [(6, 0), (3, 0), (6, 5), (3, 8)] {
+            let taken = Taken { fixed: 100, layer: 10, slim, spared, layers: 6 };
             let bytes = |Keep { lean, slim }| {
                 let shared = if slim > 0 { taken.slim } else { 0 };
-                taken.fixed + taken.layer * (6 - slim - lean + lean.min(1)) + (taken.layer - taken.slim) * slim + shared
+                // what a bound leaves of the last layer's share is not reckoned with where layers keep less
+                let spared = if lean + slim == 0 { taken.spared } else { 0 };
+                taken.fixed + taken.layer * (6 - slim - lean + lean.min(1)) + (taken.layer - taken.slim) * slim + shared - spared
             };
             let mut before = taken.range().0;
             for most in 0..200 {
@@ -105,7 +116,7 @@ mod tests {
                 before = bytes(keep);
             }
         }
-        let taken = Taken { fixed: 100, layer: 10, slim: 6, layers: 6 };
+        let taken = Taken { fixed: 100, layer: 10, slim: 6, spared: 0, layers: 6 };
         let found = [0, 119, 120, 129, 130, 135, 136, 159, 160].map(|most| taken.keep(most)).map(|keep| (keep.lean, keep.slim));
         assert_eq!(found, [(6, 0), (6, 0), (5, 0), (3, 3), (0, 6), (0, 6), (0, 5), (0, 2), (0, 0)]);
         assert_eq!(taken.range(), (110, 160));

@@ -10,8 +10,8 @@ use super::cut::Cut;
 use super::float::Float;
 use super::head::{Head, HeadGradient, cross_entropy};
 use super::kernels::{Rotations, add, rms_norm, rms_norm_back, scale};
-use super::layer::{Kept, Scratch, Shared, Work};
-use super::layout::{Limits, Pack, plan};
+use super::layer::{Kept, Over, Scratch, Shared, Work};
+use super::layout::{Limits, Pack, Scored, plan};
 use super::linear::Form;
 use super::memory::{self, Keep, Taken};
 use super::parameters::{Buffer, Decoder, Entry, Fused, Layer, Widths, own};
@@ -169,6 +169,9 @@ impl<'a, F: Float> Pass<'a, F> {
 
     /// One pack; `wide` if no other is computed beside it. It takes no more than so many bytes, if that can be.
     fn run(&self, pack: &Pack, (wide, bytes): (bool, usize), room: &mut Room<F>, gradient: Option<&mut Decoder<F>>) -> Loss {
+        if pack.scored.is_empty() {
+            return Loss::default();
+        }
         let learning = gradient.as_ref().and_then(|gradient| gradient.layers.first()).map_or(0, Layer::elements);
         let cut = Cut::new(pack.tokens.len(), if wide { (CHUNK_ELEMENTS / learning.max(1)).clamp(1, CHUNKS) } else { 1 });
         let (shared, decoder) = (&self.shared, self.decoder);
@@ -188,6 +191,9 @@ impl<'a, F: Float> Pass<'a, F> {
         if slim == 0 {
             scratch.none_slim();
         }
+        let asked = pack.asked();
+        let some = (asked.len() < pack.tokens.len()).then_some(asked.as_slice());
+        let over = |i| Over { pack, cut, asked: if i + 1 == layers { some } else { None } };
         for (i, layer) in decoder.layers.iter().enumerate() {
             let at = if gradient.is_some() { i } else { 0 };
             if i > 0 && i < lean {
@@ -195,18 +201,18 @@ impl<'a, F: Float> Pass<'a, F> {
             }
             std::mem::swap(&mut kept[at].x, x);
             let slim = (lean..lean + slim).contains(&i);
-            shared.forward(layer, (pack, cut), (&mut kept[at], slim), scratch, x);
+            shared.forward(layer, over(i), (&mut kept[at], slim), scratch, x);
         }
-        let Some(gradient) = gradient else { return self.head(pack, wide, x, None) };
-        let loss = self.head(pack, wide, x, Some(gradient));
+        let Some(gradient) = gradient else { return self.head((pack, &asked), wide, x, None) };
+        let loss = self.head((pack, &asked), wide, x, Some(gradient));
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = if gradient.embed.is_empty() { 1 } else { 0 };
         for (i, (layer, slot)) in decoder.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
             if i + 1 < lean {
                 kept[i].work = std::mem::take(&mut kept[i + 1].work);
-                shared.forward(layer, (pack, cut), (&mut kept[i], false), scratch, again);
+                shared.forward(layer, over(i), (&mut kept[i], false), scratch, again);
             }
-            shared.backward((layer, slot), (pack, cut), &kept[i], scratch, x, i >= wanted);
+            shared.backward((layer, slot), over(i), &kept[i], scratch, x, i >= wanted);
         }
         if !gradient.embed.is_empty() {
             let embed = own(&mut gradient.embed);
@@ -218,10 +224,12 @@ impl<'a, F: Float> Pass<'a, F> {
         loss
     }
 
-    /// Last norm, head and loss. With gradients, `x` leaves as the gradient of the last layer's output.
-    fn head(&self, pack: &Pack, wide: bool, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> Loss {
+    /// Last norm, head and loss; `x` holds the rows that are asked for. With gradients, it leaves as the gradient of these rows.
+    fn head(&self, (pack, asked): (&Pack, &[usize]), wide: bool, x: &mut [F], gradient: Option<&mut Decoder<F>>) -> Loss {
         let (hidden, decoder) = (self.shared.hidden, self.decoder);
-        let rows: Vec<F> = pack.scored.iter().flat_map(|s| x[s.row * hidden..][..hidden].iter().copied()).collect();
+        // a row is there for each that scores it
+        let place = |scored: &Scored| asked.partition_point(|row| *row < scored.row) * hidden;
+        let rows: Vec<F> = pack.scored.iter().flat_map(|scored| x[place(scored)..][..hidden].iter().copied()).collect();
         let (mut normed, mut inverse) = (vec![F::ZERO; rows.len()], vec![F::ZERO; pack.scored.len()]);
         rms_norm(&rows, &decoder.norm, self.shared.eps, &mut normed, &mut inverse);
         // a factor on the logits is one on what the head is given
@@ -239,7 +247,7 @@ impl<'a, F: Float> Pass<'a, F> {
         rms_norm_back(&rows, &decoder.norm, &inverse, &dnormed, &mut drows, own(&mut gradient.norm));
         x.fill(F::ZERO);
         for (scored, dx) in pack.scored.iter().zip(drows.chunks_exact(hidden)) {
-            add(&mut x[scored.row * hidden..][..hidden], dx);
+            add(&mut x[place(scored)..][..hidden], dx);
         }
         loss
     }

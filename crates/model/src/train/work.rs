@@ -17,7 +17,8 @@ pub struct Work {
     /// its threads.
     pub rows: u64,
     /// Floating-point operations of the products: 2 for each weight and row forward, 2 back for the rows and 2 for the weight
-    /// where it learns; 12 · width for each pair of a query and a key that it sees; the head on the rows with a loss alone.
+    /// where it learns; 12 · width for each pair of a query and a key that it sees; the last layer but for keys and values, and the head, on the
+    /// rows with a loss alone.
     pub flops: f64,
 }
 
@@ -34,30 +35,35 @@ impl TrainModel {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn work(&self, batch: &[Sequence]) -> Work {
         let packs = plan(batch, Limits { shards: 1, rows: usize::MAX, share: self.shares && !matches!(self.engine, Engine::Tensors(_)) });
-        let (mut rows, mut pairs, mut scored) = (0, 0, 0);
-        let windows = || self.config.layers.iter().map(|look| look.window.unwrap_or(usize::MAX));
+        let (mut rows, mut asked, mut pairs, mut scored) = (0, 0, 0, 0);
+        let windows: Vec<usize> = self.config.layers.iter().map(|look| look.window.unwrap_or(usize::MAX)).collect();
+        let Some((last, windows)) = windows.split_last() else { return Work::default() };
         for pack in packs.iter().flatten() {
             rows += pack.tokens.len();
             scored += pack.scored.len();
+            let rows_asked = pack.asked();
+            asked += rows_asked.len();
+            pairs += rows_asked.iter().map(|row| (pack.positions[*row] + 1).min(*last)).sum::<usize>();
             for segment in &pack.segments {
                 let before: usize = segment.before.iter().map(|span| span.len).sum();
-                pairs += windows().map(|window| pairs_of(before, segment.own.len, window)).sum::<usize>();
+                pairs += windows.iter().map(|window| pairs_of(before, segment.own.len, *window)).sum::<usize>();
             }
         }
         let (config, widths) = (&self.config, Widths::of(&self.config));
-        let (mut weights, mut adapters) = (0, 0);
+        let of_weight = if self.trainable == Trainable::Full { 6 } else { 4 };
+        // of a row in a layer: for keys and values, and for all else
+        let (mut of_keys, mut of_rest) = (0, 0);
         for fused in [Fused::Qkv, Fused::Out, Fused::GateUp, Fused::Down] {
-            let (outputs, parts) = widths.outputs(fused);
-            for outputs in &outputs[..parts] {
-                weights += outputs * widths.inputs(fused);
-                adapters += self.adapter().0 * (outputs + widths.inputs(fused));
+            let (inputs, (outputs, parts)) = (widths.inputs(fused), widths.outputs(fused));
+            for (part, outputs) in outputs[..parts].iter().enumerate() {
+                let sum = if fused == Fused::Qkv && part > 0 { &mut of_keys } else { &mut of_rest };
+                *sum += outputs * inputs * of_weight + self.adapter().0 * (outputs + inputs) * 6;
             }
         }
-        let of_weight = if self.trainable == Trainable::Full { 6 } else { 4 };
-        let of_row = config.num_hidden_layers * (weights * of_weight + adapters * 6);
         let of_scored = config.vocab_size * config.hidden_size * of_weight;
         let of_pair = 12 * widths.queries;
-        let flops = rows as f64 * of_row as f64 + scored as f64 * of_scored as f64 + pairs as f64 * of_pair as f64;
+        let layers = rows as f64 * (of_keys * (windows.len() + 1) + of_rest * windows.len()) as f64 + asked as f64 * of_rest as f64;
+        let flops = layers + scored as f64 * of_scored as f64 + pairs as f64 * of_pair as f64;
         Work { rows: rows as u64, flops }
     }
 

@@ -51,17 +51,17 @@ fn lists<'a>(runs: &'a [Run<'a>], count: usize) -> Vec<&'a [Run<'a>]> {
 #[derive(Debug, Default)]
 pub(in crate::train) struct Parts<F>(Vec<Vec<F>>);
 
-/// Way back: overwrites `dqkv` from `dmixed`. Scores are computed again, tile by tile. `wide` takes groups of heads and
+/// Way back: overwrites `dqkv` from `dmixed`, which is zero for rows that were not `asked` for. Scores are computed again, tile by tile. `wide` takes groups of heads and
 /// lists of runs side by side; the bits depend on `wide`, not on the threads.
 pub(in crate::train) fn attend_back<F: Float>(
     heads: Heads,
-    segments: &[Segment],
+    (segments, asked): (&[Segment], Option<&[usize]>),
     kept: Attended<'_, F>,
     dmixed: &[F],
     (dqkv, parts): (&mut [F], &mut Parts<F>),
     wide: bool,
 ) {
-    let runs: Vec<_> = segments.iter().flat_map(|segment| Run::all(segment, heads.window)).collect();
+    let runs: Vec<_> = segments.iter().flat_map(|segment| Run::all(segment, heads.window)).filter(|run| run.has_any(asked)).collect();
     let lists = lists(&runs, if wide { LISTS } else { 1 });
     let rows = kept.mixed.len() / heads.mixed();
     let each = |(i, part): (usize, &mut Vec<F>)| {

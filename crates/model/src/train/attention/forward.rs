@@ -11,11 +11,16 @@ use crate::train::tiles::Unit;
 use crate::train::vector::vectorised;
 
 /// `mixed` (T × queries·width) from `qkv` (T × row); `norms` (T × queries) keeps the log of each softmax's denominator.
-/// `wide` takes runs of rows side by side.
+/// Where only some rows are `asked` for, in order, runs without any of them are left as they are. `wide` takes runs side by side.
 ///
 /// The softmax of Vaswani et al. 2017, arXiv 1706.03762; what is kept follows Dao et al. 2022, arXiv 2205.14135.
-pub(in crate::train) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], mixed: &mut [F], norms: &mut [F], wide: bool) {
-    let (mut mixed, mut norms) = (mixed, norms);
+pub(in crate::train) fn attend<F: Float>(
+    heads: Heads,
+    (segments, asked): (&[Segment], Option<&[usize]>),
+    qkv: &[F],
+    (mut mixed, mut norms): (&mut [F], &mut [F]),
+    wide: bool,
+) {
     let runs: Vec<_> = segments.iter().flat_map(|segment| Run::all(segment, heads.window)).collect();
     let mut tasks = Vec::with_capacity(runs.len());
     // runs follow one another as their rows do
@@ -23,7 +28,9 @@ pub(in crate::train) fn attend<F: Float>(heads: Heads, segments: &[Segment], qkv
         let (run_mixed, run_norms);
         (run_mixed, mixed) = mixed.split_at_mut(run.own.len * heads.mixed());
         (run_norms, norms) = norms.split_at_mut(run.own.len * heads.queries);
-        tasks.push((run, run_mixed, run_norms));
+        if run.has_any(asked) {
+            tasks.push((run, run_mixed, run_norms));
+        }
     }
     let each = |room: &mut Room<F>, (run, mixed, norms): (&Run<'_>, &mut [F], &mut [F])| {
         (0..heads.keys).for_each(|group| attend_run(heads, group, run, qkv, (mixed, norms), room));

@@ -95,7 +95,7 @@ mod tests {
         ];
         let forward = |qkv: &[f64]| {
             let (mut mixed, mut norms) = (vec![0.0; 70 * heads.mixed()], vec![0.0; 70 * 4]);
-            attend(heads, &segments, qkv, &mut mixed, &mut norms, false);
+            attend(heads, (&segments, None), qkv, (&mut mixed, &mut norms), false);
             (mixed, norms)
         };
         let (qkv, pull) = (wave(70 * heads.row(), 1), wave(70 * heads.mixed(), 2));
@@ -103,14 +103,15 @@ mod tests {
         let mut parts = Parts::default();
         for wide in [false, true] {
             let mut dqkv = vec![1.0; qkv.len()];
-            attend_back(heads, &segments, Attended { qkv: &qkv, mixed: &mixed, norms: &norms }, &pull, (&mut dqkv, &mut parts), wide);
+            let kept = Attended { qkv: &qkv, mixed: &mixed, norms: &norms };
+            attend_back(heads, (&segments, None), kept, &pull, (&mut dqkv, &mut parts), wide);
             agree(&qkv, &dqkv, &pull, |qkv| forward(qkv).0);
         }
         // a row of a branch gets what it would get in a sequence of its own
         let path: Vec<usize> = [0, 1, 65, 67, 68, 69].into();
         let alone: Vec<f64> = path.iter().flat_map(|at| qkv[at * heads.row()..][..heads.row()].iter().copied()).collect();
         let (mut single, mut norms) = (vec![0.0; path.len() * heads.mixed()], vec![0.0; path.len() * 4]);
-        attend(heads, &[Segment { own: span(0, path.len()), before: vec![] }], &alone, &mut single, &mut norms, true);
+        attend(heads, (&[Segment { own: span(0, path.len()), before: vec![] }], None), &alone, (&mut single, &mut norms), true);
         // and a row what the definition says
         let slow = |row: usize, column: usize| {
             let (q, k, v) = heads.columns(column / heads.width);
@@ -150,8 +151,8 @@ mod tests {
         let (rows, single) = (370, |values: &[f64]| -> Vec<f32> { values.iter().map(|x| *x as f32).collect() });
         let qkv: Vec<f64> = wave(rows * heads.row(), 1).into_iter().map(|x| f64::from((2.0 * x) as f32)).collect();
         let pull: Vec<f64> = wave(rows * heads.mixed(), 2).into_iter().map(|x| f64::from(x as f32)).collect();
-        let (mixed, dqkv) = run(heads, &segments, &qkv, &pull);
-        let (found, dfound) = run(heads, &segments, &single(&qkv), &single(&pull));
+        let (mixed, dqkv) = run(heads, (&segments, None), &qkv, &pull, true);
+        let (found, dfound) = run(heads, (&segments, None), &single(&qkv), &single(&pull), true);
         let distance = |found: &[f32], right: &[f64]| {
             let square = |sum: f64, x: f64| sum + x * x;
             let off = found.iter().zip(right).map(|(a, b)| f64::from(*a) - b).fold(0.0, square);
@@ -161,12 +162,33 @@ mod tests {
         assert!(distances.0 < bounds.0 && distances.1 < bounds.1, "{distances:?} of {bounds:?}");
     }
 
-    fn run<F: Float>(heads: Heads, segments: &[Segment], qkv: &[F], pull: &[F]) -> (Vec<F>, Vec<F>) {
-        let rows = qkv.len() / heads.row();
-        let (mut mixed, mut norms) = (vec![F::ZERO; rows * heads.mixed()], vec![F::ZERO; rows * heads.queries]);
-        attend(heads, segments, qkv, &mut mixed, &mut norms, true);
-        let mut dqkv = vec![F::ONE; qkv.len()];
-        attend_back(heads, segments, Attended { qkv, mixed: &mixed, norms: &norms }, pull, (&mut dqkv, &mut Parts::default()), true);
+    #[test]
+    fn rows_that_nobody_asks_for_are_left_out() {
+        let span = |start, len| Span { start, len };
+        let segments = [Segment { own: span(0, 600), before: vec![] }, Segment { own: span(600, 70), before: vec![span(0, 165)] }];
+        for window in [None, Some(70)] {
+            let heads = Heads { queries: 4, keys: 2, width: 2, scale: None, window, precision: Precision::F32 };
+            let qkv = wave(670 * heads.row(), 1);
+            for asked in [&[590][..], &[3, 10, 669]] {
+                let mut pull = vec![0.0; 670 * heads.mixed()];
+                let columns = |row: &usize| row * heads.mixed()..(row + 1) * heads.mixed();
+                asked.iter().for_each(|row| pull[columns(row)].copy_from_slice(&wave(heads.mixed(), *row)));
+                let (mixed, dqkv) = run(heads, (&segments, None), &qkv, &pull, false);
+                let (found, dfound) = run(heads, (&segments, Some(asked)), &qkv, &pull, false);
+                assert!(asked.iter().all(|row| found[columns(row)] == mixed[columns(row)]));
+                assert_eq!(dfound, dqkv);
+                assert!(found[columns(&300)].iter().all(|x| x.is_nan()), "a run that nobody asks for is not computed");
+            }
+        }
+    }
+
+    fn run<F: Float>(heads: Heads, tree: (&[Segment], Option<&[usize]>), qkv: &[F], pull: &[F], wide: bool) -> (Vec<F>, Vec<F>) {
+        let (rows, unset) = (qkv.len() / heads.row(), F::from_f64(f64::NAN));
+        let (mut mixed, mut norms) = (vec![unset; rows * heads.mixed()], vec![unset; rows * heads.queries]);
+        attend(heads, tree, qkv, (&mut mixed, &mut norms), wide);
+        let mut dqkv = vec![unset; qkv.len()];
+        let kept = Attended { qkv, mixed: &mixed, norms: &norms };
+        attend_back(heads, tree, kept, pull, (&mut dqkv, &mut Parts::default()), wide);
         (mixed, dqkv)
     }
 }

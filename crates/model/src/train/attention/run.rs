@@ -56,6 +56,12 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Whether any of its rows is among those `asked` for, which are in order; all are, where none are named.
+    pub fn has_any(&self, asked: Option<&[usize]>) -> bool {
+        let Span { start, len } = self.own;
+        asked.is_none_or(|rows| rows.get(rows.partition_point(|row| *row < start)).is_some_and(|row| *row < start + len))
+    }
+
     /// Keys that its rows see, and what is past of their first tile.
     pub fn keys(&self) -> usize {
         self.first + self.own.len

@@ -80,8 +80,8 @@ impl Layer {
         heads + config.hidden_size + 2 * config.intermediate_size + 2 + head_norms + branch_norms
     }
 
-    /// The layer's output (T × hidden), and what the way back needs.
-    pub fn forward(&self, x: &Tensor, attention: &Attention) -> Result<(Tensor, Kept)> {
+    /// The layer's output (T × hidden), where only some rows are `asked` for theirs alone, and what the way back needs.
+    pub fn forward(&self, x: &Tensor, attention: &Attention, asked: Option<&Tensor>) -> Result<(Tensor, Kept)> {
         let widths = Widths::of(&self.config);
         let (normed, inverse_in) = self.norm_in.forward(x)?;
         let ([mut q, mut k, v], qkv_low) = split(&self.qkv, &normed, [widths.queries, widths.keys, widths.keys])?;
@@ -93,8 +93,8 @@ impl Layer {
         }
         let (q, k) = (attention.turn(&q, self.look, false)?, attention.turn(&k, self.look, false)?);
         let mixed = attention.forward(&q, &k, &v, self.look)?;
-        let (out, out_low) = self.out.forward(&mixed)?;
-        let (mid, attended) = self.join(x, out, 0)?;
+        let (out, out_low) = self.out.forward(&pick(&mixed, asked)?)?;
+        let (mid, attended) = self.join(&pick(x, asked)?, out, 0)?;
         let (normed, inverse_mid) = self.norm_mid.forward(&mid)?;
         let ([gate, up], gate_up_low) = split(&self.gate_up, &normed, [widths.inner; 2])?;
         let (down, down_low) = self.down.forward(&gated(self.config.activation, &gate, &up)?)?;
@@ -120,26 +120,28 @@ impl Layer {
         times(dmade, self.config.residual_multiplier)
     }
 
-    /// From the gradient of the output to that of the input, unless nobody `wants` that.
+    /// From the gradient of the output, where only some rows were `asked` for of theirs, to that of the input, unless nobody `wants`
+    /// that.
     pub fn backward(
         &self,
         (x, kept): (&Tensor, &Kept),
-        attention: &Attention,
+        (attention, asked): (&Attention, Option<&Tensor>),
         dy: &Tensor,
         wants: bool,
         sums: &mut Sums,
     ) -> Result<Option<Tensor>> {
-        let asked = "the gradient was asked for";
+        let wanted = "the gradient is wanted";
         let (activation, [gate, up]) = (self.config.activation, &kept.gate_up);
         let ddown = self.join_back(dy, kept, 1, sums)?;
-        let dinner = self.down.backward(&gated(activation, gate, up)?, kept.down_low.as_ref(), &ddown, true, sums)?.expect(asked);
+        let dinner = self.down.backward(&gated(activation, gate, up)?, kept.down_low.as_ref(), &ddown, true, sums)?.expect(wanted);
         let (dgate, dup) = gated_back(activation, gate, up, &dinner)?;
         let normed = self.norm_mid.again(&kept.mid, &kept.inverse_mid)?;
-        let dnormed = split_back(&self.gate_up, &kept.gate_up_low, &normed, &[dgate, dup], true, sums)?.expect(asked);
+        let dnormed = split_back(&self.gate_up, &kept.gate_up_low, &normed, &[dgate, dup], true, sums)?.expect(wanted);
         let dmid = (dy + self.norm_mid.backward(&kept.mid, &kept.inverse_mid, &dnormed, sums)?)?;
 
         let dout = self.join_back(&dmid, kept, 0, sums)?;
-        let dmixed = self.out.backward(&kept.mixed, kept.out_low.as_ref(), &dout, true, sums)?.expect(asked);
+        let dmixed = self.out.backward(&pick(&kept.mixed, asked)?, kept.out_low.as_ref(), &dout, true, sums)?.expect(wanted);
+        let (dmixed, dmid) = (put_back(dmixed, asked, x.dim(0)?)?, put_back(dmid, asked, x.dim(0)?)?);
         let [q, k, v] = &kept.qkv;
         let [dq, dk, dv] = attention.backward([q, k, v], &kept.mixed, &dmixed, self.look)?;
         let (mut dq, mut dk) = (attention.turn(&dq, self.look, true)?, attention.turn(&dk, self.look, true)?);
@@ -150,6 +152,17 @@ impl Layer {
         let dnormed = split_back(&self.qkv, &kept.qkv_low, &normed, &[dq, dk, dv], wants, sums)?;
         dnormed.map(|dnormed| dmid + self.norm_in.backward(x, &kept.inverse_in, &dnormed, sums)?).transpose()
     }
+}
+
+/// The rows that are asked for.
+fn pick(x: &Tensor, asked: Option<&Tensor>) -> Result<Tensor> {
+    asked.map_or_else(|| Ok(x.clone()), |rows| x.index_select(rows, 0))
+}
+
+/// What [`pick`] took at its place among so many rows, with zeros for the others.
+fn put_back(picked: Tensor, asked: Option<&Tensor>, rows: usize) -> Result<Tensor> {
+    let Some(places) = asked else { return Ok(picked) };
+    Tensor::zeros((rows, picked.dim(1)?), picked.dtype(), picked.device())?.index_add(places, &picked, 0)
 }
 
 /// `x` times a factor, unless that changes nothing.

@@ -118,27 +118,32 @@ impl<'a> Pass<'a> {
         let tokens = Tensor::from_slice(&pack.tokens, rows, &self.device)?;
         let attention = Attention::new(self.config, pack, self.dtype, &self.device, self.limits.scores)?;
         let mut x = times(self.embed.tensor.index_select(&tokens, 0)?, self.config.embedding_multiplier)?;
+        let rows_asked = pack.asked();
+        let asked = self.places(rows_asked.iter().copied())?;
+        // of the last layer, unless that is all rows
+        let asked = |i: usize| (i + 1 == self.layers.len() && rows_asked.len() < rows).then_some(&asked);
         let Some(sums) = sums else {
-            for layer in &self.layers {
-                x = layer.forward(&x, &attention)?.0;
+            for (i, layer) in self.layers.iter().enumerate() {
+                x = layer.forward(&x, &attention, asked(i))?.0;
             }
-            return Ok(self.head(pack, &x, None)?.0);
+            return Ok(self.head((pack, &rows_asked), &x, None)?.0);
         };
         let bytes = rows * self.layers.len() * Layer::kept_values(self.config) * self.dtype.size_in_bytes();
         let mut inputs: Vec<(Tensor, Option<Kept>)> = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            let (y, kept) = layer.forward(&x, &attention)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (y, kept) = layer.forward(&x, &attention, asked(i))?;
             inputs.push((x, (bytes <= self.limits.kept_bytes).then_some(kept)));
             x = y;
         }
-        let (loss, dx) = self.head(pack, &x, Some(&mut *sums))?;
+        let (loss, dx) = self.head((pack, &rows_asked), &x, Some(&mut *sums))?;
         let mut dx = Some(dx.expect("the gradient was asked for"));
         // where the embedding is frozen, nobody asks for the gradient of the first layer's input
         let wanted = usize::from(self.embed.learns.is_none());
         for (i, layer) in self.layers.iter().enumerate().rev() {
             let (x, kept) = inputs.pop().expect("one input a layer");
-            let kept = kept.map_or_else(|| Ok(layer.forward(&x, &attention)?.1), Ok::<_, candle_core::Error>)?;
-            dx = layer.backward((&x, &kept), &attention, &dx.expect("only the first layer's is not wanted"), i >= wanted, sums)?;
+            let kept = kept.map_or_else(|| Ok(layer.forward(&x, &attention, asked(i))?.1), Ok::<_, candle_core::Error>)?;
+            let dy = dx.expect("only the first layer's is not wanted");
+            dx = layer.backward((&x, &kept), (&attention, asked(i)), &dy, i >= wanted, sums)?;
         }
         if let Some(dx) = dx {
             let dx = times(dx, self.config.embedding_multiplier)?;
@@ -148,10 +153,14 @@ impl<'a> Pass<'a> {
         Ok(loss)
     }
 
-    /// Last norm, head and loss; with `sums` also the gradient of the last layer's output (T × hidden).
-    fn head(&self, pack: &Pack, x: &Tensor, sums: Option<&mut Sums>) -> Result<(Loss, Option<Tensor>)> {
-        let places: Vec<u32> = pack.scored.iter().map(|s| u32::try_from(s.row).expect("a row fits 32 bits")).collect();
-        let places = Tensor::from_vec(places, pack.scored.len(), &self.device)?;
+    fn places(&self, rows: impl Iterator<Item = usize>) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.map(|row| u32::try_from(row).expect("a row fits 32 bits")).collect();
+        Tensor::from_slice(&rows, rows.len(), &self.device)
+    }
+
+    /// Last norm, head and loss from the rows that are asked for (× hidden); with `sums` also their gradient.
+    fn head(&self, (pack, asked): (&Pack, &[usize]), x: &Tensor, sums: Option<&mut Sums>) -> Result<(Loss, Option<Tensor>)> {
+        let places = self.places(pack.scored.iter().map(|scored| asked.partition_point(|row| *row < scored.row)))?;
         let rows = x.index_select(&places, 0)?;
         let (normed, inverse) = self.norm.forward(&rows)?;
         // a factor on the logits is one on what the head is given
