@@ -6,9 +6,9 @@
 use record::{Call, Request, Response};
 use serde_json::{Map, Value};
 
+use crate::api::openai::{check_messages, modern_tools};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::openai::{check_messages, modern_tools};
 use crate::pair::{conversation_of, mark, row_hash};
 
 pub struct OpenaiFinetune;

@@ -3,8 +3,9 @@ use record::Call;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::api::{anthropic, converse, gemini, openai, responses};
 use crate::fault::Fault;
-use crate::{anthropic, converse, finetune, gemini, openai, record_row, responses};
+use crate::{finetune, record_row};
 
 /// What a format must know: its rows by sight, and how to read one.
 pub trait Shape: Sync {

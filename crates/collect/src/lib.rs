@@ -5,21 +5,15 @@
 //! a reject that names line, field and cure. It opens no file, knows no store, and holds one batch in memory.
 //!
 //! One file a format: [`Format`] lists them; adding one is a `Shape` of its own and a line there.
-mod anthropic;
-mod chat;
-mod converse;
+mod api;
 mod fault;
 mod finetune;
 mod format;
-mod gemini;
-mod openai;
 mod pair;
 mod read;
 mod record_row;
-mod responses;
 mod row;
 mod source;
-mod stream;
 
 pub use format::Format;
 pub use read::{Collect, Collected, Error, FormatCount};

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Format;
+use crate::api::stream;
 use crate::fault::Fault;
 use crate::format;
 use crate::source::{Line, Lines};
-use crate::stream;
 
 /// Text of one batch at most, a single longer line apart.
 const BATCH_BYTES: usize = 32 << 20;

@@ -4,9 +4,9 @@
 use record::Call;
 use serde_json::{Map, Value};
 
+use crate::api::openai;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::openai;
 
 pub struct RecordRow;
 

@@ -5,7 +5,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use crate::chat;
+use super::chat;
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::pair::{self, mark};

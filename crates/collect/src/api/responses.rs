@@ -5,10 +5,10 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{self, tool_call};
+use super::chat::{self, tool_call};
+use super::openai::check_messages;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::openai::check_messages;
 use crate::pair::{self, mark};
 use crate::row::kind;
 

@@ -6,7 +6,7 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use crate::chat::{self, Said, is_empty, tool_call};
+use super::chat::{self, Said, is_empty, tool_call};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::pair::{self, mark};
