@@ -132,6 +132,9 @@ pub struct CollectArgs {
     /// The logs' format, instead of finding out
     #[arg(long, value_name = "NAME")]
     pub input_format: Option<String>,
+    /// Fails if a larger share of the rows than this, from 0 to 1, is rejected; what was taken stays
+    #[arg(long, value_name = "SHARE")]
+    pub max_reject_share: Option<f64>,
     /// Whether to write
     #[command(flatten)]
     pub dry: DryRun,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use collect::{Collected, FormatCount};
+use collect::{Collect, Collected, FormatCount, Lack};
 use record::{Call, Progress, Recorder, Reject};
 use serde::Serialize;
 use store::Store;
@@ -28,23 +28,56 @@ pub struct Summary {
     pub lossy: u64,
     /// The same by format, new and known together.
     pub formats: BTreeMap<String, FormatCount>,
+    /// What they lack, which steps miss it and what would have kept it.
+    pub lacks: Vec<Lack>,
+}
+
+impl From<Collected> for Summary {
+    fn from(read: Collected) -> Self {
+        let lacks = read.formats.iter().flat_map(|(format, count)| count.lacks.iter().map(|(what, calls)| Lack::new(format, what, *calls)));
+        let lacks = lacks.collect();
+        Self { rejected: read.rejected, lossy: read.lossy, formats: read.formats, lacks, ..Self::default() }
+    }
 }
 
 pub fn command(context: &Context, args: &CollectArgs) -> anyhow::Result<ExitCode> {
-    let format = args.input_format.as_deref();
-    if args.dry.dry_run {
-        let mut counter = Counter::default();
-        let mut summary = Summary::default();
-        for path in inputs(&args.paths)? {
-            read(context, &path, format, &mut counter)?.add_to(&mut summary);
-        }
-        summary.accepted = counter.0;
-        return print(context, &summary);
+    let mut settings = settings(context, args.input_format.as_deref())?;
+    settings.max_reject_share = args.max_reject_share.or(settings.max_reject_share);
+    if let Some(share) = settings.max_reject_share.filter(|share| !(0.0..=1.0).contains(share)) {
+        return Err(hinted(
+            format!("`collect.max_reject_share` is {share}, expected a share from 0 to 1"),
+            "0.01 allows one row in a hundred",
+        ));
     }
-    inputs(&args.paths)?;
-    let mut store = context.create_or_open()?;
-    let summary = step(context, &mut store, &args.paths, format)?;
-    print(context, &summary)
+    let inputs = inputs(&args.paths)?;
+    let summary = if args.dry.dry_run {
+        let mut counter = Counter::default();
+        let read = read(context, &settings, &inputs, &mut counter)?;
+        Summary { accepted: counter.0, ..read.into() }
+    } else {
+        let mut store = context.create_or_open()?;
+        store.take_recorded();
+        let read = read(context, &settings, &inputs, &mut store)?;
+        finish(context, &store, read)
+    };
+    print(context, &summary)?;
+    let calls: u64 = summary.formats.values().map(|count| count.calls).sum();
+    match settings.max_reject_share {
+        Some(most) if share(summary.rejected, calls) > most => Err(hinted(
+            format!(
+                "{} of {} rows were rejected, more than the share of {most} that is allowed",
+                summary.rejected,
+                summary.rejected + calls
+            ),
+            "`slm-migrate show rejects` names file, line, field and cure; what was taken is kept",
+        )),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn share(rejected: u64, calls: u64) -> f64 {
+    rejected as f64 / (rejected + calls).max(1) as f64
 }
 
 /// Reads all inputs into the store.
@@ -52,12 +85,9 @@ pub fn command(context: &Context, args: &CollectArgs) -> anyhow::Result<ExitCode
 /// # Errors
 /// When an input cannot be read at all or the store refuses; batches written before stay.
 pub fn step(context: &Context, store: &mut Store, paths: &[PathBuf], format: Option<&str>) -> anyhow::Result<Summary> {
-    let mut summary = Summary::default();
     store.take_recorded();
-    for path in inputs(paths)? {
-        read(context, &path, format, store)?.add_to(&mut summary);
-    }
-    finish(context, store, summary)
+    let read = read(context, &settings(context, format)?, &inputs(paths)?, store)?;
+    Ok(finish(context, store, read))
 }
 
 /// Reads one named stream into the store.
@@ -65,15 +95,14 @@ pub fn step(context: &Context, store: &mut Store, paths: &[PathBuf], format: Opt
 /// # Errors
 /// As [`step`].
 pub fn stream(context: &Context, store: &mut Store, name: &str, input: impl Read) -> anyhow::Result<Summary> {
-    let mut summary = Summary::default();
     store.take_recorded();
-    context.config.collect.read(name, input, store)?.add_to(&mut summary);
-    finish(context, store, summary)
+    let read = context.config.collect.read(name, input, store)?;
+    Ok(finish(context, store, read))
 }
 
-fn finish(context: &Context, store: &Store, mut summary: Summary) -> anyhow::Result<Summary> {
+fn finish(context: &Context, store: &Store, read: Collected) -> Summary {
     let recorded = store.take_recorded();
-    (summary.accepted, summary.duplicate) = (recorded.accepted, recorded.duplicate);
+    let summary = Summary { accepted: recorded.accepted, duplicate: recorded.duplicate, ..read.into() };
     context.ui.status(&format!(
         "collect   {} calls accepted, {} duplicate, {} rejected, {} lossy",
         summary.accepted, summary.duplicate, summary.rejected, summary.lossy
@@ -81,38 +110,39 @@ fn finish(context: &Context, store: &Store, mut summary: Summary) -> anyhow::Res
     if summary.rejected > 0 {
         context.ui.status("          `slm-migrate show rejects` names file, line, field and cure");
     }
-    Ok(summary)
+    summary
 }
 
-fn print(context: &Context, summary: &Summary) -> anyhow::Result<ExitCode> {
+fn print(context: &Context, summary: &Summary) -> anyhow::Result<()> {
     context.ui.value(summary, || {
         let mut text = format!(
             "accepted {}  duplicate {}  rejected {}  lossy {}\n",
             summary.accepted, summary.duplicate, summary.rejected, summary.lossy
         );
         for (format, count) in &summary.formats {
-            text += &format!("  {format}: {} calls, {} lossy, {} rejected\n", count.calls, count.lossy, count.rejected);
+            let around = if count.around > 0 { format!(", {} rows around them", count.around) } else { String::new() };
+            text += &format!("  {format}: {} calls, {} lossy, {} rejected{around}\n", count.calls, count.lossy, count.rejected);
         }
-        text
-    })?;
-    Ok(ExitCode::SUCCESS)
+        text + &ledger(&summary.lacks)
+    })
 }
 
-trait AddTo {
-    fn add_to(self, summary: &mut Summary);
-}
-
-impl AddTo for Collected {
-    fn add_to(self, summary: &mut Summary) {
-        summary.rejected += self.rejected;
-        summary.lossy += self.lossy;
-        for (format, count) in self.formats {
-            let total = summary.formats.entry(format).or_default();
-            total.calls += count.calls;
-            total.lossy += count.lossy;
-            total.rejected += count.rejected;
+/// What calls lack, of all formats together.
+fn ledger(lacks: &[Lack]) -> String {
+    let mut by_what: BTreeMap<&str, Vec<&Lack>> = BTreeMap::new();
+    lacks.iter().for_each(|lack| by_what.entry(&lack.what).or_default().push(lack));
+    let mut text = String::new();
+    for (what, lacks) in by_what {
+        let calls: u64 = lacks.iter().map(|lack| lack.calls).sum();
+        let noun = if calls == 1 { "call" } else { "calls" };
+        text += &format!("without {what}: {calls} {noun}; {}\n", lacks[0].blocks);
+        let mut cures: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        lacks.iter().for_each(|lack| cures.entry(lack.cure.unwrap_or_default()).or_default().push(&lack.format));
+        for (cure, formats) in cures.into_iter().filter(|(cure, _)| !cure.is_empty()) {
+            text += &format!("  cure ({}): {cure}\n", formats.join(", "));
         }
     }
+    text
 }
 
 /// Counts calls and writes nothing: the recorder of `--dry-run`.
@@ -127,29 +157,39 @@ impl Recorder for Counter {
     }
 }
 
-fn read<R: Recorder>(context: &Context, path: &Path, format: Option<&str>, recorder: &mut R) -> anyhow::Result<Collected>
+/// The configured step, with the format that was named.
+fn settings(context: &Context, format: Option<&str>) -> anyhow::Result<Collect> {
+    let mut settings = context.config.collect.clone();
+    if let Some(name) = format {
+        let parsed = name.parse().map_err(|error| hinted(format!("`--input-format`: {error}"), "`docs/formats` describes them"))?;
+        settings.input_format = Some(parsed);
+    }
+    Ok(settings)
+}
+
+/// Reads inputs that may belong together, one after the other.
+fn read<R: Recorder>(context: &Context, settings: &Collect, inputs: &[PathBuf], recorder: &mut R) -> anyhow::Result<Collected>
 where
     R::Error: std::error::Error + Send + Sync + 'static,
 {
-    let mut step = context.config.collect.clone();
-    if let Some(name) = format {
-        let parsed = serde_json::from_value(name.into());
-        step.input_format =
-            Some(parsed.map_err(|error| hinted(format!("`--input-format {name}`: {error}"), "`docs/formats` lists the formats"))?);
-    }
-    let name = path.to_string_lossy();
-    if name == "-" {
-        context.ui.begin("collect", 0, "bytes");
-        let read = step.read("-", Watched { inner: io::stdin().lock(), context }, recorder);
+    let (mut reader, mut total) = (settings.reader(), Collected::default());
+    for path in inputs {
+        let name = path.to_string_lossy();
+        if name == "-" {
+            context.ui.begin("collect", 0, "bytes");
+            let read = reader.read("-", Watched { inner: io::stdin().lock(), context }, recorder);
+            context.ui.end();
+            total += read?;
+            continue;
+        }
+        let file = File::open(path).with_context(|| format!("cannot open `{name}`"))?;
+        context.ui.begin("collect", file.metadata().map_or(0, |metadata| metadata.len()), "bytes");
+        let read = reader.read(&name, Watched { inner: file, context }, recorder);
         context.ui.end();
-        return Ok(read?);
+        total += read?;
     }
-    let file = File::open(path).with_context(|| format!("cannot open `{name}`"))?;
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    context.ui.begin("collect", length, "bytes");
-    let read = step.read(&name, Watched { inner: file, context }, recorder);
-    context.ui.end();
-    Ok(read?)
+    total += reader.finish(recorder)?;
+    Ok(total)
 }
 
 /// Tells the bar how much was read.

@@ -4,71 +4,112 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{anthropic, converse, gemini, openai, responses};
+use crate::export::{bedrock, braintrust, helicone, langfuse, langsmith, litellm, openpipe, tensorzero};
 use crate::fault::Fault;
-use crate::{finetune, record_row};
+use crate::{atif, batch, claude_code, finetune, har, plain, record_row, span};
 
 /// What a format must know: its rows by sight, and how to read one.
 pub trait Shape: Sync {
     /// Whether a row is of this format. Formats are asked in the order of [`Format::ALL`]; the first wins.
     fn recognises(&self, row: &Map<String, Value>) -> bool;
-    /// The calls in a row.
+    /// The calls in a row; none if it only tells of what happened around them.
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault>;
+    /// What a row belongs to, if it is only a part of a call and others are needed.
+    fn part(&self, _row: &Map<String, Value>) -> Option<Part> {
+        None
+    }
+    /// Whether these parts are all there will be.
+    fn is_whole(&self, _parts: &mut dyn Iterator<Item = &Map<String, Value>>) -> bool {
+        true
+    }
+    /// The calls of parts that belong together, in the order in which they were found; at the end of all input also of those that never became whole.
+    fn join(&self, parts: Vec<Map<String, Value>>) -> Result<Vec<Call>, Fault> {
+        parts.into_iter().map(|part| self.read(part)).collect::<Result<Vec<_>, _>>().map(|calls| calls.concat())
+    }
 }
 
-/// A log format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
+/// What a row is a part of.
+pub struct Part {
+    /// Parts of one call have it in common.
+    pub key: String,
+    /// Whether all parts stand in one file.
+    pub file_alone: bool,
+}
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident $name:literal $shape:expr;)*) => {
+        /// A log format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Format {
+            $($(#[$doc])* #[serde(rename = $name)] $format,)*
+        }
+
+        impl Format {
+            /// Every format, in the order in which they are tried.
+            pub const ALL: &[Self] = &[$(Self::$format,)*];
+
+            /// The name on the command line and in counts.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$format => $name,)* }
+            }
+
+            pub(crate) fn shape(self) -> &'static dyn Shape {
+                match self { $(Self::$format => &$shape,)* }
+            }
+        }
+    };
+}
+
+formats! {
+    /// Spans and log records of OpenTelemetry: OTLP's files, and what Phoenix makes of spans.
+    Spans "spans" span::Spans;
+    /// Exchanges of a HAR recording.
+    Har "har" har::Har;
+    /// Amazon Bedrock's invocation log.
+    Bedrock "bedrock" bedrock::Bedrock;
+    /// Agent trajectories.
+    Atif "atif" atif::Atif;
+    /// Inputs and outputs of batches of OpenAI and Anthropic.
+    Batch "batch" batch::Batch;
+    /// LangSmith's runs.
+    Langsmith "langsmith" langsmith::Langsmith;
+    /// Braintrust's spans.
+    Braintrust "braintrust" braintrust::Braintrust;
+    /// LiteLLM's payloads and spend logs.
+    Litellm "litellm" litellm::Litellm;
+    /// Helicone's requests.
+    Helicone "helicone" helicone::Helicone;
+    /// Langfuse's observations.
+    Langfuse "langfuse" langfuse::Langfuse;
+    /// TensorZero's inferences.
+    Tensorzero "tensorzero" tensorzero::Tensorzero;
+    /// Claude Code's session files.
+    ClaudeCode "claude-code" claude_code::ClaudeCode;
+    /// OpenPipe's logged calls and datasets.
+    Openpipe "openpipe" openpipe::Openpipe;
     /// Rows with a Bedrock Converse `request` and `response`.
-    Converse,
+    Converse "converse" converse::Converse;
     /// Rows with an Anthropic Messages `request` and `response`, whatever stands around them.
-    Anthropic,
+    Anthropic "anthropic" anthropic::Anthropic;
     /// Rows with a Gemini `generateContent` `request` and `response`.
-    Gemini,
+    Gemini "gemini" gemini::Gemini;
     /// Rows with an OpenAI Responses `request` and `response`.
-    Responses,
+    Responses "responses" responses::Responses;
     /// The project's own call record and its subset `{timestamp, workload_id, client_id, request, response}`.
-    Record,
+    Record "record" record_row::RecordRow;
     /// Rows with an OpenAI chat `request` and `response`.
-    Openai,
+    Openai "openai" openai::Openai;
     /// OpenAI fine-tuning rows: `{messages, tools?}`.
-    OpenaiFinetune,
+    OpenaiFinetune "openai-finetune" finetune::OpenaiFinetune;
+    /// Pairs of a prompt and its answer, and rows of preferences.
+    Plain "plain" plain::Plain;
 }
 
 impl Format {
-    /// Every format, in the order in which they are tried.
-    pub const ALL: [Self; 7] =
-        [Self::Converse, Self::Anthropic, Self::Gemini, Self::Responses, Self::Record, Self::Openai, Self::OpenaiFinetune];
-
-    /// The name on the command line and in counts.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Anthropic => "anthropic",
-            Self::Converse => "converse",
-            Self::Gemini => "gemini",
-            Self::Responses => "responses",
-            Self::Record => "record",
-            Self::Openai => "openai",
-            Self::OpenaiFinetune => "openai-finetune",
-        }
-    }
-
-    pub(crate) fn shape(self) -> &'static dyn Shape {
-        match self {
-            Self::Anthropic => &anthropic::Anthropic,
-            Self::Converse => &converse::Converse,
-            Self::Gemini => &gemini::Gemini,
-            Self::Responses => &responses::Responses,
-            Self::Record => &record_row::RecordRow,
-            Self::Openai => &openai::Openai,
-            Self::OpenaiFinetune => &finetune::OpenaiFinetune,
-        }
-    }
-
     /// The format a row shows by itself.
     pub(crate) fn of(row: &Map<String, Value>) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.shape().recognises(row))
+        Self::ALL.iter().copied().find(|format| format.shape().recognises(row))
     }
 
     /// The format most rows show: what a row that shows none is taken for. Ties go to the one tried first.
@@ -78,7 +119,7 @@ impl Format {
             votes[format as usize] += 1;
         }
         let most = votes.iter().copied().max().filter(|most| *most > 0)?;
-        Self::ALL.into_iter().find(|format| votes[*format as usize] == most)
+        Self::ALL.iter().copied().find(|format| votes[*format as usize] == most)
     }
 }
 
@@ -91,8 +132,9 @@ impl std::fmt::Display for Format {
 impl std::str::FromStr for Format {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::name).join("`, `");
-        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| format!("`{name}` is no format: expected `{}`", known()))
+        let known = || Self::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join("`, `");
+        let found = Self::ALL.iter().copied().find(|format| format.name() == name);
+        found.ok_or_else(|| format!("`{name}` is no format: expected `{}`", known()))
     }
 }
 

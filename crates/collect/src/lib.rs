@@ -6,14 +6,27 @@
 //!
 //! One file a format: [`Format`] lists them; adding one is a `Shape` of its own and a line there.
 mod api;
+mod atif;
+mod batch;
+mod claude_code;
+mod document;
+mod export;
 mod fault;
 mod finetune;
 mod format;
+mod har;
+mod history;
+mod join;
+mod lacks;
+mod line;
 mod pair;
+mod plain;
 mod read;
 mod record_row;
 mod row;
 mod source;
+mod span;
 
 pub use format::Format;
-pub use read::{Collect, Collected, Error, FormatCount};
+pub use lacks::Lack;
+pub use read::{Collect, Collected, Error, FormatCount, Reader};

@@ -1,46 +1,50 @@
-//! The step: lines into batches of calls and rejects, in the order of the input.
+//! The step: inputs into batches of calls and rejects, in their order.
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 
 use rayon::prelude::*;
 use record::{Call, Recorder, Reject, Step};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::Format;
-use crate::api::stream;
+use crate::document;
 use crate::fault::Fault;
-use crate::format;
+use crate::history::Histories;
+use crate::join::{Joined, Parts, Waiting};
+use crate::line::{Found, Outcome, Row};
 use crate::source::{Line, Lines};
 
 /// Text of one batch at most, a single longer line apart.
 const BATCH_BYTES: usize = 32 << 20;
-/// Text of a rejected row that is kept at most.
-const KEPT_ROW: usize = 1 << 20;
+
+/// Lines that must make sense together for a file to be a document.
+const LOOKED_AT: usize = 256;
 
 /// Reads logs. Its fields are the configuration section `[collect]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Collect {
     /// The format of every row; none to tell it by the rows.
     pub input_format: Option<Format>,
     /// Rows taken at once (at least 64, so that a format is told by many rows).
     pub batch_rows: usize,
+    /// Share of rows, from 0 to 1, that may be rejected before the command fails; what was taken stays. None bounds nothing.
+    pub max_reject_share: Option<f64>,
 }
 
 impl Default for Collect {
     fn default() -> Self {
-        Self { input_format: None, batch_rows: 2048 }
+        Self { input_format: None, batch_rows: 2048, max_reject_share: None }
     }
 }
 
 impl Step for Collect {
     const NAME: &'static str = "collect";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 }
 
 /// What was read of one format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FormatCount {
     /// Calls handed on, known ones included.
     pub calls: u64,
@@ -48,6 +52,10 @@ pub struct FormatCount {
     pub lossy: u64,
     /// Rows of the format that could not be taken.
     pub rejected: u64,
+    /// Rows that tell of what happened around calls: spans of tools, chains, other traffic.
+    pub around: u64,
+    /// What calls lack, and how many do.
+    pub lacks: BTreeMap<String, u64>,
 }
 
 /// What was read of one input. How many calls were new only the recorder knows.
@@ -69,10 +77,19 @@ impl std::ops::AddAssign for Collected {
         self.lossy += other.lossy;
         self.rejected += other.rejected;
         for (name, count) in other.formats {
-            let sum = self.formats.entry(name).or_default();
-            sum.calls += count.calls;
-            sum.lossy += count.lossy;
-            sum.rejected += count.rejected;
+            *self.formats.entry(name).or_default() += count;
+        }
+    }
+}
+
+impl std::ops::AddAssign for FormatCount {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.lossy += other.lossy;
+        self.rejected += other.rejected;
+        self.around += other.around;
+        for (what, count) in other.lacks {
+            *self.lacks.entry(what).or_default() += count;
         }
     }
 }
@@ -86,7 +103,7 @@ pub enum Error<E: std::error::Error + 'static> {
         /// Name of the input.
         name: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The recorder failed.
     #[error("cannot record what was read")]
@@ -94,53 +111,223 @@ pub enum Error<E: std::error::Error + 'static> {
 }
 
 impl Collect {
+    /// Reads one input that has nothing to do with any other: [`Reader::read`] and [`Reader::finish`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn read<R: Recorder>(&self, name: &str, input: impl Read, recorder: &mut R) -> Result<Collected, Error<R::Error>>
+    where
+        R::Error: std::error::Error + 'static,
+    {
+        let mut reader = self.reader();
+        let mut total = reader.read(name, input, recorder)?;
+        total += reader.finish(recorder)?;
+        Ok(total)
+    }
+
+    /// Begins to read inputs that may belong together.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { step: self, parts: Parts::default(), histories: Histories::default() }
+    }
+}
+
+/// Reads inputs that may belong together: a batch and its output, spans and their log records.
+pub struct Reader<'a> {
+    step: &'a Collect,
+    parts: Parts,
+    histories: Histories,
+}
+
+/// What became of some rows.
+#[derive(Default)]
+struct Batch {
+    calls: Vec<Call>,
+    rejects: Vec<Reject>,
+    counts: Collected,
+}
+
+impl Reader<'_> {
     /// Reads `input` to its end and hands its calls and rejects to `recorder` batch by batch, in order. `name` is
-    /// what rejects call the input (`-` for standard input). Plain, gzip and Zstandard text alike.
+    /// what rejects call the input (`-` for standard input). Plain, gzip and Zstandard text alike; one object a line, or one document.
     ///
     /// # Errors
     /// When the operating system cannot read the input, or the recorder fails. A damaged or cut compressed stream is
     /// a reject: what came before it is kept.
-    pub fn read<R: Recorder>(&self, name: &str, input: impl Read, recorder: &mut R) -> Result<Collected, Error<R::Error>>
+    pub fn read<R: Recorder>(&mut self, name: &str, input: impl Read, recorder: &mut R) -> Result<Collected, Error<R::Error>>
     where
         R::Error: std::error::Error + 'static,
     {
         let read_error = |source| Error::Read { name: name.to_owned(), source };
         let mut total = Collected::default();
-        let mut usual = self.input_format;
+        let mut usual = self.step.input_format;
         let (mut lines, mut damage) = match Lines::new(input) {
             Ok(lines) => (Some(lines), None),
             Err(error) => (None, Some(damage(name, 0, error).map_err(read_error)?)),
         };
-        while let Some(source) = &mut lines {
-            let (batch, end) = self.fill(source);
-            if total.calls + total.rejected == 0
-                && let Some(fault) = batch.first().and_then(not_lines)
-            {
-                damage = Some(fault.reject(name, 1, None));
-                break;
-            }
-            let rows: Vec<Row> = batch.into_par_iter().flat_map_iter(parse).collect();
-            usual = usual.or_else(|| Format::of_most(rows.iter().filter_map(|row| row.value.as_ref().ok())));
-            let (calls, rejects, counts) = self.convert(name, rows, usual);
-            total += counts;
-            recorder.record(calls, rejects).map_err(Error::Record)?;
-            match end {
-                End::More => {}
-                End::Done => lines = None,
-                End::Broken(error) => {
-                    damage = Some(self::damage(name, source.number() + 1, error).map_err(read_error)?);
-                    lines = None;
+        let mut first = true;
+        while let Some(mut source) = lines.take() {
+            let (batch, end) = self.step.fill(&mut source);
+            if std::mem::take(&mut first) {
+                if let Some(fault) = batch.first().and_then(not_text).or_else(|| no_log(&batch)) {
+                    damage = Some(fault.reject(name, 1, None));
+                    break;
+                }
+                if is_document(&batch) {
+                    damage = self.document(name, source.again(batch), &mut total, recorder)?;
+                    break;
                 }
             }
+            let rows: Vec<Row> = batch.into_par_iter().flat_map_iter(Row::parse).collect();
+            self.take(name, rows, &mut usual, &mut total, recorder)?;
+            match end {
+                End::More => lines = Some(source),
+                End::Done => {}
+                End::Broken(error) => damage = Some(self::damage(name, source.number() + 1, error).map_err(read_error)?),
+            }
         }
+        let mut last = Batch::default();
         if let Some(reject) = damage {
-            total.rejected += 1;
-            total.formats.entry("unknown".to_owned()).or_default().rejected += 1;
-            recorder.record(Vec::new(), vec![reject]).map_err(Error::Record)?;
+            last.counts.rejected += 1;
+            last.counts.formats.entry("unknown".to_owned()).or_default().rejected += 1;
+            last.rejects.push(reject);
         }
+        let joined = self.parts.end_of_file();
+        joined.into_iter().for_each(|joined| last.joined(joined));
+        last.record(&mut total, recorder)?;
         Ok(total)
     }
 
+    /// Ends the reading: what still waits for other parts becomes rejects, or calls that lack them.
+    ///
+    /// # Errors
+    /// When the recorder fails.
+    pub fn finish<R: Recorder>(mut self, recorder: &mut R) -> Result<Collected, Error<R::Error>>
+    where
+        R::Error: std::error::Error + 'static,
+    {
+        let (mut total, mut last) = (Collected::default(), Batch::default());
+        self.parts.end().into_iter().for_each(|joined| last.joined(joined));
+        last.record(&mut total, recorder)?;
+        Ok(total)
+    }
+
+    /// Reads a document over many lines; what damaged it comes back. Rows are numbered instead of lines.
+    fn document<R: Recorder>(
+        &mut self,
+        name: &str,
+        input: impl io::BufRead,
+        total: &mut Collected,
+        recorder: &mut R,
+    ) -> Result<Option<Reject>, Error<R::Error>>
+    where
+        R::Error: std::error::Error + 'static,
+    {
+        let (mut rows, mut usual, mut number) = (Vec::new(), self.step.input_format, 0);
+        let most = self.step.batch_rows.max(64);
+        let mut refused = None;
+        let read = document::rows(input, &mut |row| {
+            number += 1;
+            rows.extend(Row::all(number, serde_json::to_vec(&row).unwrap_or_default(), row));
+            if rows.len() < most {
+                return Ok(());
+            }
+            refused = self.take(name, std::mem::take(&mut rows), &mut usual, total, recorder).err();
+            if refused.is_some() { Err(io::Error::other("the recorder failed")) } else { Ok(()) }
+        });
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        self.take(name, rows, &mut usual, total, recorder)?;
+        let Err(error) = read else { return Ok(None) };
+        if let Some(kind) = error.io_error_kind() {
+            let reject = damage(name, number + 1, io::Error::new(kind, error));
+            return reject.map(Some).map_err(|source| Error::Read { name: name.to_owned(), source });
+        }
+        let problem = format!("the document is no JSON from line {}, column {} on: {error}", error.line(), error.column());
+        let cure = "fetch the file again, or write one object a line; what came before was taken";
+        Ok(Some(Fault::new("", problem, cure).reject(name, number + 1, None)))
+    }
+
+    /// Reads some rows and records what came of them.
+    fn take<R: Recorder>(
+        &mut self,
+        name: &str,
+        rows: Vec<Row>,
+        usual: &mut Option<Format>,
+        total: &mut Collected,
+        recorder: &mut R,
+    ) -> Result<(), Error<R::Error>>
+    where
+        R::Error: std::error::Error + 'static,
+    {
+        *usual = usual.or_else(|| Format::of_most(rows.iter().filter_map(Row::value)));
+        let (forced, usual) = (self.step.input_format, *usual);
+        let read: Vec<Outcome> = rows.into_par_iter().map(|row| row.read(forced, usual)).collect();
+        let mut batch = Batch::default();
+        for Outcome { line, format, found, text } in read {
+            match found {
+                Ok(Found::Part(part, row)) => {
+                    let format = format.unwrap_or(Format::Record);
+                    let joined = self.parts.add(format, part, Waiting { file: name.to_owned(), line, row });
+                    joined.into_iter().for_each(|joined| batch.joined(joined));
+                }
+                Ok(Found::Calls(mut calls)) => {
+                    calls.iter_mut().for_each(|call| self.histories.follow(call));
+                    batch.calls(format, calls);
+                }
+                Err(fault) => batch.reject(format, fault.reject(name, line, text)),
+            }
+        }
+        batch.record(total, recorder)
+    }
+}
+
+impl Batch {
+    fn count(&mut self, format: Option<Format>) -> &mut FormatCount {
+        self.counts.formats.entry(format.map_or("unknown", Format::name).to_owned()).or_default()
+    }
+
+    fn calls(&mut self, format: Option<Format>, mut calls: Vec<Call>) {
+        let lossy = calls.iter().filter(|call| !call.lossy.is_empty()).count() as u64;
+        let count = self.count(format);
+        count.calls += calls.len() as u64;
+        count.around += u64::from(calls.is_empty());
+        count.lossy += lossy;
+        for what in calls.iter().flat_map(|call| &call.lossy) {
+            *count.lacks.entry(what.clone()).or_default() += 1;
+        }
+        self.counts.calls += calls.len() as u64;
+        self.counts.lossy += lossy;
+        self.calls.append(&mut calls);
+    }
+
+    fn reject(&mut self, format: Option<Format>, reject: Reject) {
+        self.count(format).rejected += 1;
+        self.counts.rejected += 1;
+        self.rejects.push(reject);
+    }
+
+    fn joined(&mut self, (format, outcome): Joined) {
+        match outcome {
+            Ok(calls) => self.calls(Some(format), calls),
+            Err(reject) => self.reject(Some(format), reject),
+        }
+    }
+
+    fn record<R: Recorder>(self, total: &mut Collected, recorder: &mut R) -> Result<(), Error<R::Error>>
+    where
+        R::Error: std::error::Error + 'static,
+    {
+        *total += self.counts;
+        if self.calls.is_empty() && self.rejects.is_empty() {
+            return Ok(());
+        }
+        recorder.record(self.calls, self.rejects).map_err(Error::Record)
+    }
+}
+
+impl Collect {
     /// Lines for one batch.
     fn fill(&self, source: &mut Lines<'_>) -> (Vec<Line>, End) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -157,125 +344,54 @@ impl Collect {
         }
         (batch, End::More)
     }
-
-    fn convert(&self, name: &str, rows: Vec<Row>, usual: Option<Format>) -> (Vec<Call>, Vec<Reject>, Collected) {
-        let forced = self.input_format;
-        let read: Vec<_> = rows.into_par_iter().map(|row| row.read(forced, usual)).collect();
-        let (mut calls, mut rejects, mut counts) = (Vec::new(), Vec::new(), Collected::default());
-        for (line, text, format, outcome) in read {
-            let count = counts.formats.entry(format.map_or("unknown", Format::name).to_owned()).or_default();
-            match outcome {
-                Ok(mut found) => {
-                    let lossy = found.iter().filter(|call| !call.lossy.is_empty()).count() as u64;
-                    count.calls += found.len() as u64;
-                    count.lossy += lossy;
-                    counts.calls += found.len() as u64;
-                    counts.lossy += lossy;
-                    calls.append(&mut found);
-                }
-                Err(fault) => {
-                    count.rejected += 1;
-                    counts.rejected += 1;
-                    rejects.push(fault.reject(name, line, text));
-                }
-            }
-        }
-        (calls, rejects, counts)
-    }
 }
 
 enum End {
     More,
     Done,
-    Broken(std::io::Error),
+    Broken(io::Error),
 }
 
-/// A line parsed, with its text where a reject may need it.
-struct Row {
-    line: u64,
-    text: Vec<u8>,
-    value: Result<Map<String, Value>, Fault>,
+/// Whether these first lines are the beginning of a document over many lines: no JSON alone, but together.
+fn is_document(batch: &[Line]) -> bool {
+    let Some((first, _)) = batch.split_first().filter(|(_, rest)| !rest.is_empty()) else { return false };
+    let unended = |text: &[u8]| {
+        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>();
+        values.find_map(Result::err).is_some_and(|error| error.is_eof())
+    };
+    let values = |text: &[u8]| serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>().all(|value| value.is_ok());
+    let together = batch.iter().take(LOOKED_AT).map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+    unended(&first.bytes) && (values(&together) || unended(&together))
 }
 
-type Outcome = (u64, Option<String>, Option<Format>, Result<Vec<Call>, Fault>);
-
-impl Row {
-    /// Reads the row as the format it shows; as the usual one where it shows none.
-    fn read(self, forced: Option<Format>, usual: Option<Format>) -> Outcome {
-        let (format, outcome) = match self.value {
-            Err(fault) => (None, Err(fault)),
-            Ok(row) => match forced.or_else(|| Format::of(&row)).or(usual.filter(|_| row.contains_key("request"))) {
-                Some(format) => (Some(format), format.shape().read(row)),
-                None => (None, Err(format::unknown(&row))),
-            },
-        };
-        let text = outcome.is_err().then(|| String::from_utf8_lossy(&self.text[..self.text.len().min(KEPT_ROW)]).into_owned());
-        (self.line, text.filter(|text| !text.is_empty()), format, outcome)
-    }
-}
-
-/// Parses a line: one row, or the rows of a list.
-fn parse(line: Line) -> Vec<Row> {
-    let number = line.number;
-    let fault = |text: Vec<u8>, fault| vec![Row { line: number, text, value: Err(fault) }];
-    if line.too_long {
-        return fault(line.bytes, Fault::new("", "the line is longer than 256 MiB", "write one call a line"));
-    }
-    match serde_json::from_slice(&line.bytes) {
-        Ok(Value::Object(row)) => vec![Row { line: number, text: line.bytes, value: expanded(row) }],
-        Ok(Value::Array(rows)) if rows.iter().all(Value::is_object) => {
-            let row = |value: Value| match value {
-                Value::Object(row) => Row { line: number, text: serde_json::to_vec(&row).unwrap_or_default(), value: expanded(row) },
-                _ => unreachable!("every element was seen to be an object"),
-            };
-            rows.into_iter().map(row).collect()
-        }
-        Ok(_) => fault(line.bytes, Fault::new("", "the line is no JSON object", "write one JSON object a line")),
-        Err(error) => {
-            let problem = no_json(&line, &error);
-            fault(line.bytes, problem)
-        }
-    }
-}
-
-fn expanded(mut row: Map<String, Value>) -> Result<Map<String, Value>, Fault> {
-    stream::expand(&mut row)?;
-    Ok(row)
-}
-
-fn no_json(line: &Line, error: &serde_json::Error) -> Fault {
-    if let Err(bad) = std::str::from_utf8(&line.bytes) {
-        return Fault::new(
-            "",
-            format!("the line is no UTF-8 from byte {} on", bad.valid_up_to() + 1),
-            "convert the file to UTF-8 (`iconv`)",
-        );
-    }
-    if error.is_eof() && line.cut {
-        return Fault::new("", "the last line is cut off", "read the file again when its writer has finished the line");
-    }
-    // serde_json counts lines within the text; a row is one line, so the column says it all.
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    Fault::new("", format!("the line is no JSON: {what} at column {}", error.column()), "write one JSON object a line")
-}
-
-/// A file that is not one object a line: saying so once is better than once a line.
-fn not_lines(first: &Line) -> Option<Fault> {
+/// A file that is no text of JSON: saying so once is better than once a line.
+fn not_text(first: &Line) -> Option<Fault> {
     match first.bytes.as_slice() {
-        b"[" | b"{" => Some(Fault::new(
-            "",
-            "the file is JSON over many lines, not one object a line",
-            "convert it: `jq -c '.[]'` for a list, `jq -c .` for objects",
-        )),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Fault::new("", "the file is UTF-16", "convert it: `iconv -f UTF-16 -t UTF-8`")),
-        [b'P', b'A', b'R', b'1', ..] => Some(Fault::new("", "the file is Parquet", "convert it to one JSON object a line")),
+        [b'P', b'A', b'R', b'1', ..] => {
+            let cure = "convert it to one JSON object a line: `duckdb -c \"COPY (FROM 'FILE') TO 'FILE.jsonl' (FORMAT json)\"`";
+            Some(Fault::new("", "the file is Parquet", cure))
+        }
         _ => None,
     }
 }
 
+/// A file of which no line even begins like a row, such as a README in a folder of logs.
+fn no_log(batch: &[Line]) -> Option<Fault> {
+    let row =
+        |line: &Line| line.too_long || line.bytes.trim_ascii_start().starts_with(b"{") || line.bytes.trim_ascii_start().starts_with(b"[");
+    let other = batch.len() > 1 && !batch.iter().any(row);
+    other.then(|| {
+        Fault::new(
+            "",
+            "the file is no log: no line begins like a JSON object",
+            "name the logs alone, or move other files out of their folder",
+        )
+    })
+}
+
 /// What a decoder stumbled over is a reject; what the operating system refused is an error.
-fn damage(name: &str, line: u64, error: std::io::Error) -> Result<Reject, std::io::Error> {
+fn damage(name: &str, line: u64, error: io::Error) -> Result<Reject, io::Error> {
     if error.raw_os_error().is_some() {
         return Err(error);
     }

@@ -82,3 +82,11 @@ pub fn digest(parts: &[&[u8]]) -> String {
     }
     hasher.finalize().to_hex()[..32].to_owned()
 }
+
+/// Text that holds a JSON object or list, as what it holds: exports often write nested values so.
+pub fn parsed(value: Value) -> Value {
+    match &value {
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => serde_json::from_str(text).unwrap_or(value),
+        _ => value,
+    }
+}

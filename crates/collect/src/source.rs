@@ -70,6 +70,16 @@ impl<'a> Lines<'a> {
         Ok(Some(Line { number: self.number, bytes, cut: !ended && !too_long, too_long }))
     }
 
+    /// The input from its beginning, given the lines that were read of it.
+    pub fn again(self, lines: Vec<Line>) -> impl BufRead + 'a {
+        let mut start = Vec::new();
+        for line in lines {
+            start.extend(line.bytes);
+            start.push(b'\n');
+        }
+        io::Cursor::new(start).chain(self.input)
+    }
+
     fn skip_line(&mut self) -> io::Result<()> {
         loop {
             let buffer = self.input.fill_buf()?;

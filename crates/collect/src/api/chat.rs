@@ -75,3 +75,17 @@ pub fn completion(response: &mut Map<String, Value>, names: &[(&str, &str)], cho
 pub fn usage(prompt: u64, completion: u64) -> Value {
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
 }
+
+/// A finish reason in OpenAI's words, whoever's it is.
+pub fn finish(reason: &Value) -> Value {
+    let Some(name) = reason.as_str() else { return Value::Null };
+    match name.to_lowercase().replace('-', "_").as_str() {
+        "stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "finished" => "stop",
+        "length" | "max_tokens" | "max_output_tokens" | "max_length" => "length",
+        "tool_calls" | "tool_call" | "tool_use" | "function_call" => "tool_calls",
+        "content_filter" | "content_filtered" | "refusal" | "safety" | "guardrail_intervened" | "recitation" => "content_filter",
+        "pause_turn" | "pause" => "pause",
+        _ => return reason.clone(),
+    }
+    .into()
+}

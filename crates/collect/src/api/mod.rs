@@ -3,6 +3,7 @@ pub mod anthropic;
 pub mod chat;
 pub mod converse;
 pub mod gemini;
+pub mod loose;
 pub mod openai;
 pub mod responses;
 pub mod stream;

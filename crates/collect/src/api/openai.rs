@@ -25,7 +25,7 @@ impl Shape for Openai {
     }
 }
 
-fn normalise(mut request: Map<String, Value>, response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<(Value, Value), Fault> {
+pub fn normalise(mut request: Map<String, Value>, response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<(Value, Value), Fault> {
     if !request.contains_key("messages") && (request.contains_key("input") || request.contains_key("prompt")) {
         let problem = "it is no chat body: it has `input` or `prompt` in place of `messages`";
         return Err(Fault::new("request.messages", problem, "convert it to a chat body with `messages`"));

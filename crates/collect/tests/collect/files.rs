@@ -71,10 +71,38 @@ fn odd_text_is_taken_or_told() {
     let problem = |input: &[u8]| read(input).0.rejects.first().map(|reject| (reject.line, reject.problem.clone()));
     assert_eq!(problem(cut.as_bytes()), Some((2, "the last line is cut off".to_owned())));
     assert_eq!(problem(b"\n{\"a\":\"\xff\"}\n"), Some((2, "the line is no UTF-8 from byte 7 on".to_owned())));
-    let (memory, counts) = read(b"[\n  {\n  }\n]\n");
-    assert_eq!((counts.rejected, memory.rejects.len()), (1, 1), "one word for the whole file: {:?}", memory.rejects);
-    assert!(memory.rejects[0].cure.contains("jq"));
     assert_eq!(read(b"\xff\xfe{\0}\0\n\0").0.rejects[0].problem, "the file is UTF-16");
+}
+
+#[test]
+fn a_document_over_many_lines_is_read_element_by_element() {
+    let pretty = |number| {
+        let value: serde_json::Value = serde_json::from_str(&row(number)).expect("a row");
+        serde_json::to_string_pretty(&value).expect("JSON")
+    };
+    let many: Vec<String> = (0..300).map(pretty).collect();
+    let list = format!("[\n{}\n]\n", many.join(",\n"));
+    let page = format!("{{\n\"data\": [\n{}],\n\"meta\": {{\"page\": 1}}\n}}", many.join(",\n"));
+    for text in [list.as_str(), &page, &many.join("\n")] {
+        let (memory, counts) = read(text.as_bytes());
+        assert_eq!((counts.calls, counts.rejected, memory.largest), (300, 0, 300), "{:?}", memory.rejects.first());
+        assert!(memory.calls.iter().enumerate().all(|(at, call)| call.source_id == format!("s{at}")));
+    }
+    let step = Collect { batch_rows: 64, ..Collect::default() };
+    assert_eq!(read_as(&step, list.as_bytes()).0.largest, 64, "memory does not grow with the document");
+    let (memory, counts) = read(&list.as_bytes()[..list.len() / 2]);
+    assert_eq!((counts.calls, counts.rejected), (150, 1));
+    let reject = &memory.rejects[0];
+    assert!(reject.line == 151 && reject.problem.contains("EOF while parsing"), "{reject:?}");
+    let (memory, counts) = read(b"[\n  {\n  },\n 7]\n");
+    assert_eq!((counts.rejected, memory.rejects[1].line), (2, 2), "{:?}", memory.rejects);
+}
+
+#[test]
+fn a_file_that_is_no_log_is_told_once() {
+    let (memory, counts) = read(b"# Logs\n\nThey are read\nby a program.\n");
+    assert_eq!((counts.calls, counts.rejected), (0, 1));
+    assert!(memory.rejects[0].problem.starts_with("the file is no log"), "{:?}", memory.rejects);
 }
 
 #[test]

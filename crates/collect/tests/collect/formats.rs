@@ -122,7 +122,7 @@ fn what_cannot_be_taken_says_where_and_why() {
         "9 [request.messages] it is no chat body: it has `input` or `prompt` in place of `messages`",
         "10 [] this is an answer without its request",
         "11 [messages] no message is an answer to learn from",
-        "12 [] the row is of no known format: it has `prompt`, `completion`",
+        "12 [] the row is of no known format: it has `text`, `label`",
         "13 [] the line is no JSON object",
         "14 [] the line is no JSON: expected value at column 13",
     ];
@@ -152,7 +152,7 @@ fn a_named_format_is_kept_to() {
     let (memory, counts) = read_as(&step, &fixture("native.jsonl")[..]);
     assert_eq!((counts.calls, memory.rejects[0].field.as_str()), (0, "messages"));
     for format in Format::ALL {
-        assert_eq!(format.name().parse(), Ok(format));
+        assert_eq!(format.name().parse(), Ok(*format));
         assert_eq!(serde_json::to_value(format).expect("JSON"), format.name());
     }
     assert!("otlp".parse::<Format>().is_err());

@@ -1,0 +1,174 @@
+//! Rows that other tools write around the calls of a model, read as pairs: what is known about a call, and its two bodies in whatever
+//! shape the tool keeps them. One file a tool. Knows no file.
+pub mod bedrock;
+pub mod braintrust;
+pub mod helicone;
+pub mod langfuse;
+pub mod langsmith;
+pub mod litellm;
+pub mod openpipe;
+pub mod tensorzero;
+
+use record::{Call, Time};
+use serde_json::{Map, Value, json};
+
+use crate::api::chat::usage;
+use crate::api::{anthropic, converse, gemini, loose, openai, responses, stream};
+use crate::fault::Fault;
+use crate::format::Shape;
+use crate::pair;
+use crate::row::{Row, parsed};
+
+/// A call as a tool has it, field by field.
+pub struct Known {
+    row: Map<String, Value>,
+    usage: Option<Value>,
+}
+
+impl Known {
+    /// Of these bodies. A request is a body of an API, or messages in any shape; an answer a body, a message, or its text.
+    pub fn new(request: Value, response: Value) -> Self {
+        Self { row: Map::from_iter([("request".to_owned(), request), ("response".to_owned(), response)]), usage: None }
+    }
+
+    /// With a field of the call record, if the tool knows it.
+    pub fn with(mut self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value.map(Into::into).filter(|value| !value.is_null() && value.as_str() != Some("")) {
+            self.row.insert(key.to_owned(), value);
+        }
+        self
+    }
+
+    /// With when it began and how long it took, from any two moments.
+    pub fn between(self, start: Option<&Value>, end: Option<&Value>) -> Self {
+        let (start, end) = (start.and_then(moment), end.and_then(moment));
+        let took = start.zip(end).map(|(start, end)| end.0 - start.0).filter(|took| *took >= 0);
+        self.with("timestamp", start.map(|start| start.to_string())).with("latency_ms", took)
+    }
+
+    /// With these fields of the row as tags.
+    pub fn tagged(mut self, row: &Map<String, Value>, keys: &[&str]) -> Self {
+        let tag = |key: &&str| row.get(*key).filter(|value| !is_nothing(value)).map(|value| ((*key).to_owned(), value.clone()));
+        let tags: Map<String, Value> = keys.iter().filter_map(tag).collect();
+        let known = self.row.entry("tags").or_insert_with(|| json!({}));
+        if let Value::Object(known) = known {
+            known.extend(tags);
+        }
+        self
+    }
+
+    /// With the tool's count of tokens, for an answer that has none.
+    pub fn counted(mut self, prompt: Option<u64>, completion: Option<u64>) -> Self {
+        self.usage = prompt.zip(completion).map(|(prompt, completion)| usage(prompt, completion));
+        self
+    }
+
+    /// The call.
+    pub fn read(self) -> Result<Vec<Call>, Fault> {
+        let Self { mut row, usage } = self;
+        stream::expand(&mut row)?;
+        if let Some(response) = row.get_mut("response") {
+            *response = match loose::opened(response.take()) {
+                list @ Value::Array(_) => json!({"generations": list}),
+                other => other,
+            };
+        }
+        let apis: [&dyn Shape; 4] = [&converse::Converse, &anthropic::Anthropic, &gemini::Gemini, &responses::Responses];
+        let mut calls = match apis.into_iter().find(|api| api.recognises(&row)) {
+            Some(api) => api.read(row)?,
+            None => vec![pair::read(row, chat)?],
+        };
+        for body in calls.iter_mut().filter_map(|call| call.response.0.as_object_mut()) {
+            if let Some(usage) = &usage
+                && body.get("usage").is_none_or(is_nothing)
+            {
+                body.insert("usage".to_owned(), usage.clone());
+            }
+        }
+        Ok(calls)
+    }
+}
+
+/// Turns bodies with messages of any shape into chat bodies.
+fn chat(request: Map<String, Value>, response: Map<String, Value>, lossy: &mut Vec<String>) -> Result<(Value, Value), Fault> {
+    let mut request = request;
+    let key = ["messages", "input", "prompt"].iter().find(|key| request.get(**key).is_some_and(|value| !is_nothing(value)));
+    let Some(&key) = key else {
+        return Err(Fault::new("request", "it holds no messages", "log the messages that were sent"));
+    };
+    let messages = request.shift_remove(key).unwrap_or_default();
+    let messages = loose::messages(messages, &format!("request.{key}"), lossy)?;
+    request.insert("messages".to_owned(), messages.into());
+    let mut answer = loose::answer(Value::Object(response), "response", lossy)?;
+    if let Some(choices) = answer.get_mut("choices").and_then(Value::as_array_mut) {
+        for choice in choices {
+            if choice.get("message").is_some_and(Value::is_object) {
+                let said = loose::spoken(choice["message"].take(), "response.choices.message", lossy)?;
+                choice["message"] = said.into_iter().next().unwrap_or_default();
+            }
+        }
+    }
+    openai::normalise(request, answer, lossy)
+}
+
+/// A request of messages and the settings that came with them.
+pub fn request(messages: Value, model: Option<&Value>, settings: Option<Value>) -> Value {
+    let mut body = match parsed(messages) {
+        Value::Object(body) if ["messages", "input", "contents", "prompt"].iter().any(|key| body.contains_key(*key)) => body,
+        other => Map::from_iter([("messages".to_owned(), other)]),
+    };
+    if let Some(model) = model.filter(|model| model.is_string()) {
+        body.entry("model").or_insert_with(|| model.clone());
+    }
+    if let Some(Value::Object(settings)) = settings.map(parsed) {
+        for (key, value) in settings.into_iter().filter(|(_, value)| !is_nothing(value)) {
+            body.entry(key).or_insert(value);
+        }
+    }
+    Value::Object(body)
+}
+
+/// A moment in any form.
+pub fn moment(value: &Value) -> Option<Time> {
+    match value {
+        Value::Number(number) => number.as_f64().and_then(Time::from_number),
+        Value::String(text) => Time::parse(text),
+        _ => None,
+    }
+}
+
+/// Null, an empty text, list or object.
+pub fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() || text == "{}" || text == "[]",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// The first of these fields that holds something.
+pub fn first<'a>(row: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a Value> {
+    keys.iter().filter_map(|key| row.get(*key)).find(|value| !is_nothing(value))
+}
+
+/// A count in any of these fields.
+pub fn count(row: &Map<String, Value>, keys: &[&str]) -> Option<u64> {
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    first(row, keys).and_then(number)
+}
+
+/// Takes a field, opened where it is JSON in a text.
+pub fn take(row: &mut Row, keys: &[&str]) -> Value {
+    keys.iter().find_map(|key| row.take(key)).map(parsed).unwrap_or_default()
+}
+
+/// That a call failed, in the tool's words.
+pub fn failed(field: &str, said: Option<&Value>) -> Fault {
+    let said = said.map(|said| said.get("message").unwrap_or(said));
+    let text = said.map(|said| said.as_str().map_or_else(|| said.to_string(), ToOwned::to_owned)).unwrap_or_default();
+    let text: String = text.chars().take(200).collect();
+    let problem = if text.is_empty() { "the call failed".to_owned() } else { format!("the call failed: {text}") };
+    Fault::new(field, problem, "nothing to cure: a failed call teaches nothing")
+}
