@@ -165,7 +165,7 @@ impl Reader<'_> {
             Ok(lines) => (Some(lines), None),
             Err(error) => (None, Some(damage(name, 0, error).map_err(read_error)?)),
         };
-        let mut first = true;
+        let (mut first, mut ready) = (true, Vec::new());
         while let Some(mut source) = lines.take() {
             let (batch, end) = self.step.fill(&mut source);
             if std::mem::take(&mut first) {
@@ -178,14 +178,22 @@ impl Reader<'_> {
                     break;
                 }
             }
-            let rows: Vec<Row> = batch.into_par_iter().flat_map_iter(Row::parse).collect();
-            self.take(name, rows, &mut usual, &mut total, recorder)?;
+            // what was read is recorded while the next lines are read
+            let (mut next, mut recorded) = (Vec::new(), Ok(()));
+            rayon::in_place_scope(|scope| {
+                let (next, usual, forced) = (&mut next, &mut usual, self.step.input_format);
+                scope.spawn(move |_| *next = read_rows(batch.into_par_iter().flat_map_iter(Row::parse).collect(), forced, usual));
+                recorded = self.settle(name, std::mem::take(&mut ready), &mut total, recorder);
+            });
+            recorded?;
+            ready = next;
             match end {
                 End::More => lines = Some(source),
                 End::Done => {}
                 End::Broken(error) => damage = Some(self::damage(name, source.number() + 1, error).map_err(read_error)?),
             }
         }
+        self.settle(name, ready, &mut total, recorder)?;
         let mut last = Batch::default();
         if let Some(reject) = damage {
             last.counts.rejected += 1;
@@ -232,13 +240,15 @@ impl Reader<'_> {
             if rows.len() < most {
                 return Ok(());
             }
-            refused = self.take(name, std::mem::take(&mut rows), &mut usual, total, recorder).err();
+            let read = read_rows(std::mem::take(&mut rows), self.step.input_format, &mut usual);
+            refused = self.settle(name, read, total, recorder).err();
             if refused.is_some() { Err(io::Error::other("the recorder failed")) } else { Ok(()) }
         });
         if let Some(error) = refused {
             return Err(error);
         }
-        self.take(name, rows, &mut usual, total, recorder)?;
+        let left = read_rows(rows, self.step.input_format, &mut usual);
+        self.settle(name, left, total, recorder)?;
         let Err(error) = read else { return Ok(None) };
         if let Some(kind) = error.io_error_kind() {
             let reject = damage(name, number + 1, io::Error::new(kind, error));
@@ -249,21 +259,17 @@ impl Reader<'_> {
         Ok(Some(Fault::new("", problem, cure).reject(name, number + 1, None)))
     }
 
-    /// Reads some rows and records what came of them.
-    fn take<R: Recorder>(
+    /// Joins what belongs together and records what came of some rows.
+    fn settle<R: Recorder>(
         &mut self,
         name: &str,
-        rows: Vec<Row>,
-        usual: &mut Option<Format>,
+        read: Vec<Outcome>,
         total: &mut Collected,
         recorder: &mut R,
     ) -> Result<(), Error<R::Error>>
     where
         R::Error: std::error::Error + 'static,
     {
-        *usual = usual.or_else(|| Format::of_most(rows.iter().filter_map(Row::value)));
-        let (forced, usual) = (self.step.input_format, *usual);
-        let read: Vec<Outcome> = rows.into_par_iter().map(|row| row.read(forced, usual)).collect();
         let mut batch = Batch::default();
         for Outcome { line, format, found, text } in read {
             match found {
@@ -281,6 +287,12 @@ impl Reader<'_> {
         }
         batch.record(total, recorder)
     }
+}
+
+/// Reads rows, those that show no format as the usual one, which the first of them settle.
+fn read_rows(rows: Vec<Row>, forced: Option<Format>, usual: &mut Option<Format>) -> Vec<Outcome> {
+    *usual = usual.or_else(|| Format::of_most(rows.iter().filter_map(Row::value)));
+    rows.into_par_iter().map(|row| row.read(forced, *usual)).collect()
 }
 
 impl Batch {

@@ -50,13 +50,23 @@ impl Kind {
         }
     }
 
-    /// Compression level: bodies are many and kept for long; a single value is not worth the tables.
-    const fn level(self) -> i32 {
+    /// Compression level and window. Raw calls come as fast as a log is read and may leave
+    /// again by age; clean ones are written once, behind slower work, and read often (docs/log.md has the figures).
+    const fn packing(self) -> (i32, Window) {
         match self {
-            Self::Raw | Self::Clean => 9,
-            Self::Reject | Self::Prediction | Self::Trail => 3,
+            Self::Raw => (3, Window { log: 24, far: false }),
+            Self::Clean => (9, Window { log: WINDOW_LOG, far: true }),
+            Self::Reject | Self::Prediction | Self::Trail => (3, Window { log: WINDOW_LOG, far: true }),
         }
     }
+}
+
+/// How far back compression looks.
+struct Window {
+    /// Bytes, as a power of two.
+    log: u32,
+    /// Whether repeats that lie far back are looked for by themselves: a fifth smaller, at three times the work.
+    far: bool,
 }
 
 /// Compresses `plain` and seals it for the readers of `kind`.
@@ -67,11 +77,12 @@ pub fn seal(kind: Kind, plain: &[u8], keys: &Recipients) -> Result<Vec<u8>> {
     let mut sealed = Vec::new();
     let pack = || -> std::io::Result<()> {
         let writer = encryptor.wrap_output(&mut sealed)?;
-        let mut encoder = zstd::stream::Encoder::new(writer, kind.level())?;
+        let (level, window) = kind.packing();
+        let mut encoder = zstd::stream::Encoder::new(writer, level)?;
         // Tables sized for a long window cost more than they save on a short text.
         if plain.len() > 1 << 20 {
-            encoder.long_distance_matching(true)?;
-            encoder.window_log(WINDOW_LOG)?;
+            encoder.long_distance_matching(window.far)?;
+            encoder.window_log(window.log)?;
         }
         encoder.set_pledged_src_size(Some(plain.len() as u64))?;
         encoder.write_all(plain)?;
