@@ -1,5 +1,6 @@
 //! What can be asked on the command line. Flags that settle how a step works are configuration keys
 //! of the same name, merged by `config`.
+mod keeping;
 mod training;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags};
 use crate::ui::Format;
+pub use keeping::{CompactArgs, ForgetArgs, KeyArgs, KeyCommand, Reader};
 pub use training::{
     AdapterArgs, AdapterCommand, BenchArgs, BenchStep, ExportArgs, Exported, FinetuneArgs, ImportArgs, Quantisation, Trainer,
 };
@@ -90,6 +92,12 @@ pub enum Command {
     Report(ReportArgs),
     /// Recomputes the audit trail, the segments and the artifact manifests
     Verify,
+    /// Removes a person's, a conversation's or a client's calls everywhere and keeps them out
+    Forget(ForgetArgs),
+    /// Drops raw calls that are old enough, merges small segments and gives room back
+    Compact(CompactArgs),
+    /// Lists, rotates, adds, removes and exports keys
+    Key(KeyArgs),
     /// Records who accepted a test set or a promotion
     Approve(ApproveArgs),
     /// Writes a task's dataset or its fine-tune to a folder, and reads the fine-tune back

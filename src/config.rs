@@ -32,6 +32,8 @@ pub struct Config {
     pub max_memory: Option<String>,
     /// How conversations are shared out.
     pub split: Shares,
+    /// How long the store keeps what.
+    pub store: Keeping,
     /// Step 1.
     pub collect: collect::Collect,
     /// Step 2.
@@ -52,6 +54,14 @@ pub struct Config {
     pub iterate: iterate::Iterate,
     /// Routing table and exports.
     pub route: route::Route,
+}
+
+/// How long the store keeps what.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keeping {
+    /// Days that raw calls and rejected rows stay after they came, until the next `compact`; 0 keeps them for ever.
+    pub keep_raw_days: u32,
 }
 
 /// Name of a device.

@@ -32,8 +32,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     for cause in causes {
         let _ = writeln!(stderr, "cause: {cause}");
     }
-    if let Some(hinted) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
-        let _ = writeln!(stderr, "hint: {}", hinted.hint);
+    let said = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| hinted.hint.clone());
+    // The store knows the cure of its own errors, whoever passed them on.
+    let known = || error.chain().find_map(|cause| cause.downcast_ref::<store::Error>()?.cure());
+    if let Some(hint) = said.or_else(known) {
+        let _ = writeln!(stderr, "hint: {hint}");
     }
     ExitCode::from(1)
 }

@@ -40,6 +40,11 @@ pub fn fingerprint_of<S>(part: &Part<S>) -> Fingerprint {
     Fingerprint::of_bytes(hashes.collect::<String>().as_bytes())
 }
 
+/// Source ids of the calls of a part.
+pub fn ids<S>(part: &Part<S>) -> impl Iterator<Item = &str> {
+    part.iter().map(|call| call.source_id.as_str())
+}
+
 /// Number of conversations in a part.
 pub fn conversations<S>(part: &Part<S>) -> u64 {
     part.iter().map(|call| call.conversation_id.as_str()).collect::<BTreeSet<_>>().len() as u64

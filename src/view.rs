@@ -14,7 +14,7 @@ use crate::run;
 pub struct Snapshot {
     /// What the successor compares itself with.
     pub view: RunView,
-    /// Calls stored when the run was made; what is stored at a higher position is new.
+    /// Position of the last call stored when the run was made; what is stored at a higher position is new.
     pub calls: u64,
 }
 
@@ -36,7 +36,7 @@ pub fn of(context: &Context, store: &Store, run: &str) -> anyhow::Result<Snapsho
     for task in &mut view.tasks {
         task.verdict = verdicts.iter().find(|v| v.task == task.task).cloned();
     }
-    Ok(Snapshot { view, calls: store.counts()?.calls })
+    Ok(Snapshot { view, calls: store.last_position()? })
 }
 
 /// The tasks of a run as the calls stored after position `since` show them. `fresh` and `verdict` are

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use finetune::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Examples, Finetune, HANDOVER, Manifest, Origin, Progressed, TRAIN, TRAINER_STATE};
-use record::{Fingerprint, Step as _, Task};
+use record::{Fingerprint, Parts, Step as _, Task};
 use store::Store;
 
 use crate::cli::{AdapterArgs, AdapterCommand, ImportArgs};
@@ -46,7 +46,8 @@ fn import(context: &Context, store: &Store, task: &Task, args: &ImportArgs) -> a
     let weights = base.weights()?;
     let origin = weights.fingerprint()?;
     manifest.is_of(&task.task, &base.name, &origin)?;
-    let examples = learnt(context, store, task, &base, &manifest.settings)?;
+    let parts = parts::of_task(context, store, &task.task)?;
+    let examples = learnt(&parts, &base, &manifest.settings)?;
     manifest.learnt(&examples.fingerprint)?;
     if let Ok(rows) = std::fs::read(around.join(TRAIN)) {
         manifest.untouched(&rows)?;
@@ -74,6 +75,7 @@ fn import(context: &Context, store: &Store, task: &Task, args: &ImportArgs) -> a
     };
     let run = run::current(context, store)?;
     store.write_artifact(&folder, &files)?;
+    store.note_made("adapter", &folder, &task.task, parts::ids(&parts.train))?;
     // a run with the very settings that were handed over is finished by this
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;
     summary::keep_trained(store, &run, std::slice::from_ref(&trained))?;
@@ -98,7 +100,7 @@ pub fn in_force(context: &Context, store: &Store, run: &str, tasks: &[Task]) -> 
         let Some(task) = tasks.iter().find(|task| task.task == one.adapter.task) else { continue };
         let Some(settings) = &one.elsewhere else { continue };
         let base = Base::named(context, &one.adapter.model)?;
-        if learnt(context, store, task, &base, settings)?.fingerprint == one.adapter.data {
+        if learnt(&parts::of_task(context, store, &task.task)?, &base, settings)?.fingerprint == one.adapter.data {
             found.push(one);
         }
     }
@@ -106,9 +108,8 @@ pub fn in_force(context: &Context, store: &Store, run: &str, tasks: &[Task]) -> 
 }
 
 /// What the train split of a task teaches now, by the settings of the export.
-fn learnt(context: &Context, store: &Store, task: &Task, base: &Base, settings: &Finetune) -> anyhow::Result<Examples> {
-    let parts = parts::of_task(context, store, &task.task)?;
-    Ok(settings.examples(&parts.train, &*parts::withheld(settings, &parts), &base.chat()?, &base.config()?)?)
+fn learnt(parts: &Parts, base: &Base, settings: &Finetune) -> anyhow::Result<Examples> {
+    Ok(settings.examples(&parts.train, &*parts::withheld(settings, parts), &base.chat()?, &base.config()?)?)
 }
 
 /// The folder that holds our manifest, this one or one of the two around it, and the manifest.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use finetune::Tolerance;
 use model::gguf::{self, Gguf, Quant, Written};
 use model::{Chat, Config, Lora, Weights};
-use record::{Adapter, Call, Clean, Task};
+use record::{Adapter, Call, Clean, Parts, Task};
 use store::Store;
 
 use crate::aside::Aside;
@@ -32,7 +32,10 @@ pub fn command(context: &Context, args: &ExportArgs) -> anyhow::Result<ExitCode>
     }
     let aside = Aside::new(&args.out)?;
     if args.what == Exported::Dataset {
-        dataset(context, &store, task, aside.folder())?;
+        let parts = parts::of_task(context, &store, &task.task)?;
+        dataset(&parts, aside.folder())?;
+        let ids = parts::ids(&parts.train).chain(parts::ids(&parts.calibration)).chain(parts::ids(&parts.held));
+        store.note_made("dataset", &args.out.to_string_lossy(), &task.task, ids)?;
     } else {
         let tuned = Tuned::load(context, &store, task)?;
         let check = Check::new(context, &store, &tuned)?;
@@ -56,8 +59,7 @@ pub fn command(context: &Context, args: &ExportArgs) -> anyhow::Result<ExitCode>
 
 /// One file a split. The held-out calls are exported too, for people to judge; whoever trains on them
 /// has no test left.
-fn dataset(context: &Context, store: &Store, task: &Task, folder: &Path) -> anyhow::Result<()> {
-    let parts = parts::of_task(context, store, &task.task)?;
+fn dataset(parts: &Parts, folder: &Path) -> anyhow::Result<()> {
     let lines = |calls: &[Clean<Call>]| -> anyhow::Result<String> {
         let mut text = String::new();
         for call in calls {

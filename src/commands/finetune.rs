@@ -185,6 +185,7 @@ pub fn train(context: &Context, store: &Store, task: &Task, base: &Base, correct
     files.insert(finetune::EVENTS.into(), outcome.events());
     files.extend(sweep.iter().map(|sweep| (finetune::SWEEP.into(), sweep.to_json())));
     store.write_artifact(&folder, &files)?;
+    store.note_made("adapter", &folder, &task.task, parts::ids(&parts.train))?;
     let trained =
         Trained { adapter, teachers: settings.teacher.clone(), metrics: outcome.rows, on_policy: Vec::new(), sweep, elsewhere: None };
     store.finish_unit(&unit, Finetune::NAME, &task.name, &serde_json::to_value(&trained)?)?;

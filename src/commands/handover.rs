@@ -57,6 +57,8 @@ pub fn write(
             let Some((manifest, files)) = make(context, store, task, &base, trainer)? else { continue };
             if !dry.dry_run {
                 leave(&folder, &manifest, &files)?;
+                let train = parts::of_task(context, store, &task.task)?.train;
+                store.note_made("dataset", &folder.to_string_lossy(), &task.task, parts::ids(&train))?;
             }
             let Manifest { name, model, train, validation, unlike, steps, .. } = manifest;
             lines.push(Line { task: name, model, train, validation, unlike, steps, folder: folder.display().to_string() });

@@ -5,15 +5,18 @@ mod assign;
 mod bench;
 pub mod cluster;
 pub mod collect;
+mod compact;
 mod demo;
 pub mod detect;
 pub mod evaluate;
 mod export;
 pub mod finetune;
+mod forget;
 mod gates;
 mod handover;
 mod init;
 mod iterate;
+mod key;
 mod manual;
 pub mod on_policy;
 mod report;
@@ -82,6 +85,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::command(&plain(global)?, &args),
         Command::Report(args) => report::command(&plain(global)?, &args),
         Command::Verify => verify::command(&plain(global)?),
+        Command::Forget(args) => forget::command(&plain(global)?, &args),
+        Command::Compact(args) => compact::command(&Context::new(global, &[("store", flags(&args.flags)?)])?, &args),
+        Command::Key(args) => key::command(&plain(global)?, &args),
         Command::Approve(args) => approve::command(&plain(global)?, &args),
         Command::Export(args) => export::command(&plain(global)?, &args),
         Command::Completions { shell } => manual::completions(shell),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use record::{Fingerprint, Verdict};
 use serde::Serialize;
 use serde_json::Value;
+use store::Counts;
 
 use crate::context::Context;
 
@@ -19,7 +20,7 @@ pub fn command(context: &Context) -> anyhow::Result<ExitCode> {
     let counts = store.counts()?;
     let pending = store.pending(&Fingerprint::of(&context.config.scrub, &[]))?;
     let mut lines = vec![
-        Line { step: "collect", done: counts.calls > 0, what: format!("{} calls, {} rejects", counts.calls, counts.rejects) },
+        Line { step: "collect", done: counts.calls > 0, what: collected(&counts) },
         Line { step: "scrub", done: counts.calls > 0 && pending == 0, what: format!("{} clean, {pending} to do", counts.clean) },
     ];
     let length = |kind| -> anyhow::Result<Option<usize>> {
@@ -49,6 +50,17 @@ pub fn command(context: &Context) -> anyhow::Result<ExitCode> {
         context.ui.status(&format!("next: `slm-migrate {}`", next.step));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn collected(counts: &Counts) -> String {
+    let mut text = format!("{} calls, {} rejects", counts.calls, counts.rejects);
+    if counts.without_raw > 0 {
+        text += &format!(", {} without raw text", counts.without_raw);
+    }
+    if counts.forgotten > 0 {
+        text += &format!(", {} kept out as forgotten", counts.forgotten);
+    }
+    text
 }
 
 /// `3 replace, 1 keep`.

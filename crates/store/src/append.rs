@@ -1,13 +1,21 @@
 //! Appending calls and rejects: the collector's half of the store.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use record::{Call, Recorder, Reject};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::bodies::{cut, signed};
-use crate::keys::Collector;
+use crate::collector::{Collector, hash};
 use crate::seal::Kind;
-use crate::{Error, Result, Store};
+use crate::store::{meta, set_meta};
+use crate::tombstone::{self, Grave};
+use crate::{Error, Result, Store, TrailEntry};
+
+/// Meta row that holds the highest row id a forgotten call had.
+pub const LAST_CALL: &str = "last call";
+
+/// Meta row that counts what was kept out.
+pub const KEPT_OUT: &str = "kept out";
 
 /// What became of the rows handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -18,6 +26,8 @@ pub struct Recorded {
     pub duplicate: u64,
     /// The part of `duplicate` whose content differs from what is stored under that source id.
     pub conflicting: u64,
+    /// Calls and rejects that were kept out, since they are of what was forgotten.
+    pub forgotten: u64,
     /// Rejects that are new.
     pub rejected: u64,
     /// Accepted calls that lack something their source did not hold.
@@ -29,6 +39,7 @@ impl std::ops::AddAssign for Recorded {
         self.accepted += other.accepted;
         self.duplicate += other.duplicate;
         self.conflicting += other.conflicting;
+        self.forgotten += other.forgotten;
         self.rejected += other.rejected;
         self.lossy += other.lossy;
     }
@@ -59,7 +70,14 @@ impl Store {
                     insert_call(tx, keys, fresh, id, position)?;
                 }
             }
-            recorded.rejected = self.append_rejects(tx, keys, rejects)?;
+            let (rejected, kept_out) = self.append_rejects(tx, keys, rejects)?;
+            recorded.rejected = rejected;
+            recorded.forgotten += kept_out;
+            if recorded.forgotten > 0 {
+                let before: u64 = meta(tx, KEPT_OUT)?.and_then(|count| count.parse().ok()).unwrap_or_default();
+                set_meta(tx, KEPT_OUT, &(before + recorded.forgotten).to_string())?;
+                self.note(tx, &TrailEntry::of_calls("kept out", "raw", String::new(), recorded.forgotten))?;
+            }
             Ok(recorded)
         })?;
         let mut total = self.recorded.get();
@@ -73,13 +91,23 @@ impl Store {
         self.recorded.take()
     }
 
-    fn append_rejects(&self, tx: &Connection, keys: &Collector, rejects: &[Reject]) -> Result<u64> {
+    /// Gives how many rejects were new, and how many were kept out.
+    fn append_rejects(&self, tx: &Connection, keys: &Collector, rejects: &[Reject]) -> Result<(u64, u64)> {
         let mut known = tx.prepare_cached("SELECT 1 FROM reject WHERE id = ?1")?;
-        let (mut seen, mut fresh) = (BTreeSet::new(), Vec::new());
+        let graves = tombstone::any(tx)?;
+        let (mut seen, mut fresh, mut kept_out) = (BTreeSet::new(), Vec::new(), 0);
         for reject in rejects {
             let line = serde_json::to_string(reject)? + "\n";
             let id = keys.hash("reject", &line);
-            if seen.insert(id) && !known.exists([&id[..]])? {
+            if graves && tombstone::is_set(tx, keys, Grave::Reject, &line)? {
+                kept_out += 1;
+                continue;
+            }
+            let mut stored = false;
+            for hash in keys.hashes("reject", &line) {
+                stored |= known.exists([&hash[..]])?;
+            }
+            if seen.insert(id) && !stored {
                 fresh.push((id, line));
             }
         }
@@ -90,7 +118,7 @@ impl Store {
                 tx.prepare_cached("INSERT INTO reject VALUES (?1, ?2)")?.execute((&id[..], segment_id))?;
             }
         }
-        Ok(fresh.len() as u64)
+        Ok((fresh.len() as u64, kept_out))
     }
 }
 
@@ -103,22 +131,26 @@ impl Recorder for Store {
 
 /// The calls not known yet, and the count of the others.
 fn fresh<'a>(tx: &Connection, keys: &Collector, calls: &'a [Call]) -> Result<(Vec<Fresh<'a>>, Recorded)> {
-    let mut known = tx.prepare_cached("SELECT content FROM call WHERE source = ?1")?;
+    let graves = tombstone::any(tx)?;
     let mut recorded = Recorded::default();
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     let mut fresh = Vec::new();
     for call in calls {
+        if graves && tombstone::covers(tx, keys, call)? {
+            recorded.forgotten += 1;
+            continue;
+        }
         let mut line = serde_json::to_vec(call)?;
         let source = keys.hash("source", &call.source_id);
-        let content = keys.hash_bytes("content", &line);
-        line.push(b'\n');
-        let before = match seen.get(&source) {
-            Some(content) => Some(*content),
-            None => known.query_row([&source[..]], |row| row.get(0)).optional()?,
+        let content = hash(&keys.origins[0], "content", &line);
+        let same = match seen.get(&source) {
+            Some(before) => Some(*before == content),
+            None => known(tx, keys, call, &line)?,
         };
-        if let Some(before) = before {
+        line.push(b'\n');
+        if let Some(same) = same {
             recorded.duplicate += 1;
-            recorded.conflicting += u64::from(before != content);
+            recorded.conflicting += u64::from(!same);
             continue;
         }
         seen.insert(source, content);
@@ -129,16 +161,48 @@ fn fresh<'a>(tx: &Connection, keys: &Collector, calls: &'a [Call]) -> Result<(Ve
     Ok((fresh, recorded))
 }
 
+/// Whether a call is stored with this content; none where it is not stored at all.
+fn known(tx: &Connection, keys: &Collector, call: &Call, line: &[u8]) -> Result<Option<bool>> {
+    let mut query = tx.prepare_cached("SELECT content FROM call WHERE source = ?1")?;
+    for key in &keys.origins {
+        let source = hash(key, "source", call.source_id.as_bytes());
+        if let Some(content) = query.query_row([&source[..]], |row| row.get::<_, [u8; 16]>(0)).optional()? {
+            return Ok(Some(content == hash(key, "content", line)));
+        }
+    }
+    Ok(None)
+}
+
+/// Row id of a stored call; none where it is not stored.
+pub fn call_of(connection: &Connection, keys: &Collector, source_id: &str) -> Result<Option<i64>> {
+    let mut query = connection.prepare_cached("SELECT id FROM call WHERE source = ?1")?;
+    for source in keys.hashes("source", source_id) {
+        if let Some(id) = query.query_row([&source[..]], |row| row.get(0)).optional()? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// Row id of a conversation or origin. What is stored under an older key is moved to the newest, now that its name is at hand.
+fn named_row(tx: &Connection, keys: &Collector, table: &str, name: &str) -> Result<i64> {
+    let newest = keys.hash(table, name);
+    for hash in keys.hashes(table, name).skip(1) {
+        tx.prepare_cached(&format!("UPDATE OR IGNORE {table} SET hash = ?1 WHERE hash = ?2"))?.execute((&newest[..], &hash[..]))?;
+    }
+    row_of(tx, table, "hash", &newest[..])
+}
+
 fn insert_call(tx: &Connection, keys: &Collector, fresh: &Fresh<'_>, segment: i64, position: usize) -> Result<()> {
     let call = fresh.call;
-    let conversation = row_of(tx, "conversation", "hash", &keys.hash("conversation", &call.conversation_id)[..])?;
-    let origin = call.client_id.as_deref().map(|client| row_of(tx, "origin", "hash", &keys.hash("origin", client)[..]));
+    let conversation = named_row(tx, keys, "conversation", &call.conversation_id)?;
+    let origin = call.client_id.as_deref().map(|client| named_row(tx, keys, "origin", client));
     let model = row_of(tx, "model", "name", call.model())?;
     let usage = call.response.usage();
     tx.prepare_cached(
-        "INSERT INTO call(source, content, conversation, origin, segment, position, plain, step, time_ms, model,
+        "INSERT INTO call(id, source, content, conversation, origin, segment, position, plain, step, time_ms, model,
            prompt_tokens, completion_tokens, cached_tokens, latency_ms, cost_usd)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         VALUES (?16, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(rusqlite::params![
         &fresh.source[..],
@@ -156,8 +220,15 @@ fn insert_call(tx: &Connection, keys: &Collector, fresh: &Fresh<'_>, segment: i6
         usage.cached.map(signed),
         call.latency_ms,
         call.cost_usd,
+        last_call(tx)? + 1,
     ])?;
     Ok(())
+}
+
+/// The highest row id a call ever had. What is forgotten does not free its number: a later call has a higher one.
+pub fn last_call(connection: &Connection) -> Result<i64> {
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM call), 0), coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1), 0))";
+    Ok(connection.prepare_cached(sql)?.query_row([LAST_CALL], |row| row.get(0))?)
 }
 
 /// Row id of a value in one of the small tables of values, added where it is new.

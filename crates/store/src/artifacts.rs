@@ -111,6 +111,7 @@ impl Store {
 
     /// Removes what a killed writer left half written, and puts back an artifact it had moved away.
     pub(crate) fn sweep(&self) -> Result<()> {
+        self.erase_if_due()?;
         let folders: Vec<String> = {
             let mut query = self.connection.prepare("SELECT DISTINCT folder FROM artifact")?;
             query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?

@@ -2,10 +2,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::seal::{self, Kind};
-use crate::trail::TrailEntry;
+use crate::trail::{self, TrailEntry};
 use crate::{Error, Result, Store};
 
 /// Records that one segment takes at most.
@@ -47,18 +47,20 @@ impl Segment {
 pub struct Cache(VecDeque<Rc<Segment>>);
 
 impl Store {
-    /// Seals `records` (one JSON line each, newline last) as a new segment and notes it in the trail.
+    /// Seals `lines` (one JSON record each, newline last) as a new segment and notes it in the trail. Its id is the number of that entry,
+    /// so no id is ever given twice: a reader that comes late finds nothing under an old one, and never something else.
     pub(crate) fn write_segment(&self, connection: &Connection, kind: Kind, lines: &[u8], records: usize) -> Result<i64> {
+        self.write_segment_of(connection, kind, lines, records, self.now().0)
+    }
+
+    /// As `write_segment`, of records the oldest of which was stored at `stored`.
+    pub(crate) fn write_segment_of(&self, connection: &Connection, kind: Kind, lines: &[u8], records: usize, stored: i64) -> Result<i64> {
         let body = seal::seal(kind, lines, &self.recipients)?;
         let hash = blake3::hash(&body);
-        connection.prepare_cached("INSERT INTO segment(kind, hash, records, plain, body) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
-            kind.name(),
-            &hash.as_bytes()[..],
-            signed(records),
-            signed(lines.len()),
-            body,
-        ))?;
-        let id = connection.last_insert_rowid();
+        let (id, _) = trail::next(connection)?;
+        connection
+            .prepare_cached("INSERT INTO segment(id, kind, hash, records, plain, body, stored_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute((id, kind.name(), &hash.as_bytes()[..], signed(records), signed(lines.len()), body, stored))?;
         self.note(connection, &entry("wrote", kind.name(), id, hash, records as u64))?;
         Ok(id)
     }
@@ -68,22 +70,34 @@ impl Store {
         if let Some(found) = self.cache.borrow().0.iter().find(|segment| segment.id == id) {
             return Ok(Rc::clone(found));
         }
-        let (body, hash, records, found) = self.sealed(id)?;
-        if found != kind.name() || *blake3::hash(&body).as_bytes() != hash {
-            return Err(Error::Segment { segment: id, cause: "its bytes are not those that were written".to_owned() });
-        }
-        let plain = seal::open(kind, &body, &self.keys, id)?;
-        self.write(|tx| self.note(tx, &entry("read", kind.name(), id, blake3::Hash::from_bytes(hash), records)))?;
-        let segment = Rc::new(Segment::new(id, plain));
+        let (segment, read) = self.unseal(kind, id)?;
+        self.write(|tx| self.note(tx, &read))?;
+        let segment = Rc::new(segment);
         let mut cache = self.cache.borrow_mut();
         cache.0.truncate(KEPT - 1);
         cache.0.push_front(Rc::clone(&segment));
         Ok(segment)
     }
 
-    fn sealed(&self, id: i64) -> Result<(Vec<u8>, [u8; 32], u64, String)> {
+    /// Opens a segment within the caller's transaction.
+    pub(crate) fn segment_within(&self, tx: &Connection, kind: Kind, id: i64) -> Result<Segment> {
+        let (segment, read) = self.unseal(kind, id)?;
+        self.note(tx, &read)?;
+        Ok(segment)
+    }
+
+    /// A segment and what the trail is to say of its being read.
+    fn unseal(&self, kind: Kind, id: i64) -> Result<(Segment, TrailEntry)> {
         let mut query = self.connection.prepare_cached("SELECT body, hash, records, kind FROM segment WHERE id = ?1")?;
-        Ok(query.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs(), row.get(3)?)))?)
+        let row = query.query_row([id], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?.unsigned_abs(), row.get::<_, String>(3)?))
+        });
+        let (body, hash, records, found) = row.optional()?.ok_or(Error::Moved { segment: id })?;
+        if found != kind.name() || *blake3::hash(&body).as_bytes() != hash {
+            return Err(Error::Segment { segment: id, cause: "its bytes are not those that were written".to_owned() });
+        }
+        let plain = seal::open(kind, &body, &self.keys, id)?;
+        Ok((Segment::new(id, plain), entry("read", kind.name(), id, blake3::Hash::from_bytes(hash), records)))
     }
 
     /// Deletes segments of `kind` that `used` (a query for one id) no longer finds, and notes each.
@@ -100,7 +114,7 @@ impl Store {
     }
 }
 
-fn entry(action: &str, kind: &str, segment: i64, hash: blake3::Hash, records: u64) -> TrailEntry {
+pub fn entry(action: &str, kind: &str, segment: i64, hash: blake3::Hash, records: u64) -> TrailEntry {
     TrailEntry { action: action.to_owned(), kind: kind.to_owned(), segment, hash: hash.to_hex().to_string(), records }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use record::{Call, Clean, Fingerprint, TaskId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::append::row_of;
+use crate::append::{call_of, row_of};
 use crate::bodies::{cut, signed};
 use crate::plan::{self, BATCH_BYTES, Place};
 use crate::raw::{BatchId, place};
@@ -120,8 +120,8 @@ impl Store {
             let mut noted = 0;
             for (source_id, task) in tasks {
                 let task = task.map(|task| row_of(tx, "task", "name", &task.0)).transpose()?;
-                let source = keys.hash("source", source_id);
-                noted += tx.prepare_cached("UPDATE call SET task = ?1 WHERE source = ?2")?.execute((task, &source[..]))?;
+                let Some(call) = call_of(tx, keys, source_id)? else { continue };
+                noted += tx.prepare_cached("UPDATE call SET task = ?1 WHERE id = ?2")?.execute((task, call))?;
             }
             Ok(noted as u64)
         })
@@ -143,9 +143,10 @@ impl Store {
     /// # Errors
     /// Without the collector key, or when the database refuses.
     pub fn task_of(&self, source_id: &str) -> Result<Option<TaskId>> {
-        let source = self.keys.collector("look up a call")?.hash("source", source_id);
-        let mut query = self.connection.prepare_cached("SELECT task.name FROM call JOIN task ON call.task = task.id WHERE source = ?1")?;
-        Ok(query.query_row([&source[..]], |row| row.get(0)).optional()?.map(TaskId))
+        let keys = self.keys.collector("look up a call")?;
+        let Some(call) = call_of(&self.connection, keys, source_id)? else { return Ok(None) };
+        let mut query = self.connection.prepare_cached("SELECT task.name FROM call JOIN task ON call.task = task.id WHERE call.id = ?1")?;
+        Ok(query.query_row([call], |row| row.get(0)).optional()?.map(TaskId))
     }
 }
 

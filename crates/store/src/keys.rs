@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
-use age::x25519::{Identity, Recipient};
+use age::x25519::Identity;
 
+use crate::collector::{Collector, Recipients};
 use crate::{Error, Result};
 
 /// What a key file allows.
@@ -45,21 +46,6 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// The public halves: whom a body is sealed for.
-#[derive(Clone)]
-pub(crate) struct Recipients {
-    pub curator: Recipient,
-    pub trainer: Recipient,
-    pub auditor: Recipient,
-}
-
-/// The public halves and the secret that hashes origins: the content of `collector.key`.
-#[derive(Clone)]
-pub(crate) struct Collector {
-    pub recipients: Recipients,
-    pub origin: [u8; 32],
-}
-
 /// The keys found in one folder. Any of them may be absent.
 #[derive(Clone)]
 pub struct Keys {
@@ -89,11 +75,9 @@ impl Keys {
         }
         std::fs::create_dir_all(folder).map_err(Error::disk("make the folder", folder))?;
         let (curator, trainer, auditor) = (Identity::generate(), Identity::generate(), Identity::generate());
-        // A fresh identity is 32 bytes of the system's randomness; hashed, it is a secret of its own.
-        let seed = Identity::generate().to_string();
-        let origin = blake3::derive_key("slm-migrate 2026 origin hash", seed.expose_secret().as_bytes());
-        let recipients = Recipients { curator: curator.to_public(), trainer: trainer.to_public(), auditor: auditor.to_public() };
-        let collector = Collector { recipients, origin };
+        let recipients =
+            Recipients { curator: vec![curator.to_public()], trainer: vec![trainer.to_public()], auditor: vec![auditor.to_public()] };
+        let collector = Collector { recipients, origins: vec![secret()] };
         for (role, identity) in [(Role::Curator, &curator), (Role::Trainer, &trainer), (Role::Auditor, &auditor)] {
             let text = format!("# slm-migrate {role}\n# public key: {}\n{}\n", identity.to_public(), identity.to_string().expose_secret());
             write_private(&folder.join(role.file_name()), &text)?;
@@ -111,7 +95,7 @@ impl Keys {
         let identity = |role| read(folder, role)?.map(|text| parse_identity(folder, role, &text)).transpose();
         Ok(Self {
             folder: folder.to_owned(),
-            collector: read(folder, Role::Collector)?.map(|text| Collector::parse(folder, &text)).transpose()?,
+            collector: read(folder, Role::Collector)?.map(|text| parse_collector(folder, &text)).transpose()?,
             curator: identity(Role::Curator)?,
             trainer: identity(Role::Trainer)?,
             auditor: identity(Role::Auditor)?,
@@ -133,6 +117,50 @@ impl Keys {
     #[must_use]
     pub fn path(&self, role: Role) -> PathBuf {
         self.folder.join(role.file_name())
+    }
+
+    /// Writes `collector.key` into another folder, for a machine that only collects. It holds public keys and the origin secrets.
+    ///
+    /// # Errors
+    /// Without the collector key, when there is such a file already, or the disk refuses.
+    pub fn export_collector(&self, folder: &Path) -> Result<PathBuf> {
+        let text = self.collector("export the collector key")?.to_text();
+        std::fs::create_dir_all(folder).map_err(Error::disk("make the folder", folder))?;
+        let path = folder.join(Role::Collector.file_name());
+        if path.exists() {
+            return Err(Error::Exists(path));
+        }
+        write_private(&path, &text)?;
+        Ok(path)
+    }
+
+    /// Puts a new origin secret before the ones there are, in the key file and here.
+    pub(crate) fn rotate_origin(&mut self) -> Result<()> {
+        let mut changed = self.collector("rotate the origin secret")?.clone();
+        changed.origins.insert(0, secret());
+        self.replace_collector(changed)
+    }
+
+    /// Writes whom to seal for into the collector's key file.
+    pub(crate) fn set_recipients(&mut self, recipients: &Recipients) -> Result<()> {
+        let mut changed = self.collector("change whom to seal for")?.clone();
+        changed.recipients = recipients.clone();
+        self.replace_collector(changed)
+    }
+
+    fn replace_collector(&mut self, changed: Collector) -> Result<()> {
+        let path = self.path(Role::Collector);
+        let aside = path.with_extension("aside");
+        match std::fs::remove_file(&aside) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Disk { action: "remove", path: aside, source });
+            }
+            _ => {}
+        }
+        write_private(&aside, &changed.to_text())?;
+        std::fs::rename(&aside, &path).map_err(Error::disk("move", &aside))?;
+        self.collector = Some(changed);
+        Ok(())
     }
 
     pub(crate) fn collector(&self, action: &'static str) -> Result<&Collector> {
@@ -162,56 +190,6 @@ impl Keys {
     }
 }
 
-impl Recipients {
-    pub(crate) const fn of(&self, role: Role) -> Option<&Recipient> {
-        match role {
-            Role::Collector => None,
-            Role::Curator => Some(&self.curator),
-            Role::Trainer => Some(&self.trainer),
-            Role::Auditor => Some(&self.auditor),
-        }
-    }
-}
-
-impl Collector {
-    /// The keyed hash that stands for a personal value in a queryable column. `domain` keeps a user and a
-    /// conversation of the same name apart.
-    pub(crate) fn hash(&self, domain: &str, value: &str) -> [u8; 16] {
-        self.hash_bytes(domain, value.as_bytes())
-    }
-
-    pub(crate) fn hash_bytes(&self, domain: &str, value: &[u8]) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.origin);
-        hasher.update(domain.as_bytes()).update(&[0]).update(value);
-        let mut short = [0; 16];
-        short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        short
-    }
-
-    fn to_text(&self) -> String {
-        format!(
-            "# slm-migrate collector: appends calls and reads none. The origin secret hashes user and source ids.\n\
-             curator {}\ntrainer {}\nauditor {}\norigin {}\n",
-            self.recipients.curator,
-            self.recipients.trainer,
-            self.recipients.auditor,
-            blake3::Hash::from_bytes(self.origin).to_hex()
-        )
-    }
-
-    fn parse(folder: &Path, text: &str) -> Result<Self> {
-        let bad = |problem: String| Error::BadKey { role: Role::Collector, path: folder.join(Role::Collector.file_name()), problem };
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.map(str::trim).ok_or_else(|| bad(format!("it has no line `{name} …`")))
-        };
-        let recipient = |name| field(name)?.parse().map_err(|problem: &str| bad(format!("line `{name}`: {problem}")));
-        let origin = blake3::Hash::from_hex(field("origin")?).map_err(|problem| bad(format!("line `origin`: {problem}")))?;
-        let recipients = Recipients { curator: recipient("curator")?, trainer: recipient("trainer")?, auditor: recipient("auditor")? };
-        Ok(Self { recipients, origin: *origin.as_bytes() })
-    }
-}
-
 fn read(folder: &Path, role: Role) -> Result<Option<String>> {
     let path = folder.join(role.file_name());
     match std::fs::read_to_string(&path) {
@@ -219,6 +197,17 @@ fn read(folder: &Path, role: Role) -> Result<Option<String>> {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Disk { action: "read", path, source }),
     }
+}
+
+fn parse_collector(folder: &Path, text: &str) -> Result<Collector> {
+    let path = folder.join(Role::Collector.file_name());
+    Collector::parse(text).map_err(|problem| Error::BadKey { role: Role::Collector, path, problem })
+}
+
+/// A fresh identity is 32 bytes of the system's randomness; hashed, it is a secret of its own.
+fn secret() -> [u8; 32] {
+    let seed = Identity::generate().to_string();
+    blake3::derive_key("slm-migrate 2026 origin hash", seed.expose_secret().as_bytes())
 }
 
 fn parse_identity(folder: &Path, role: Role, text: &str) -> Result<Identity> {

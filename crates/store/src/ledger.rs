@@ -38,11 +38,11 @@ pub struct Unit {
 }
 
 impl Store {
-    fn seal_value(&self, value: &Value) -> Result<Vec<u8>> {
+    pub(crate) fn seal_value(&self, value: &Value) -> Result<Vec<u8>> {
         seal::seal(Kind::Prediction, &serde_json::to_vec(value)?, &self.recipients)
     }
 
-    fn open_value(&self, sealed: &[u8]) -> Result<Value> {
+    pub(crate) fn open_value(&self, sealed: &[u8]) -> Result<Value> {
         Ok(serde_json::from_slice(&seal::open(Kind::Prediction, sealed, &self.keys, 0)?)?)
     }
 

@@ -1,6 +1,7 @@
 //! The log at a glance, from the columns alone.
 use record::Time;
 
+use crate::append::{call_of, last_call};
 use crate::{Result, Store};
 
 /// What a store's log is.
@@ -35,9 +36,16 @@ impl Store {
     /// # Errors
     /// Without the collector key (source ids are stored hashed), or when the database refuses.
     pub fn position_of(&self, source_id: &str) -> Result<Option<u64>> {
-        let source = self.keys.collector("look up a call")?.hash("source", source_id);
-        let mut query = self.connection.prepare_cached("SELECT id FROM call WHERE source = ?1")?;
-        let mut rows = query.query([&source[..]])?;
-        Ok(rows.next()?.map(|row| row.get::<_, i64>(0)).transpose()?.map(i64::unsigned_abs))
+        let keys = self.keys.collector("look up a call")?;
+        Ok(call_of(&self.connection, keys, source_id)?.map(i64::unsigned_abs))
+    }
+
+    /// The highest position a call ever had ([`Store::position_of`]); 0 in an empty store. Not the number of calls: what was forgotten
+    /// leaves gaps.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn last_position(&self) -> Result<u64> {
+        Ok(last_call(&self.connection)?.unsigned_abs())
     }
 }

@@ -36,15 +36,17 @@ pub struct RawBatches<'a> {
 impl Store {
     /// Batches of the conversations that hold a call not yet scrubbed under `scrub` (the fingerprint of the scrub
     /// configuration), at most `max_calls` calls and 32 MiB of plain text each unless one conversation is larger.
-    /// A conversation that gained a call comes whole again, so that its placeholders stay consistent.
+    /// A conversation that gained a call comes whole again, so that its placeholders stay consistent. Calls whose raw body was
+    /// dropped by age come no more; their clean copy stays as it is.
     ///
     /// # Errors
     /// Without the curator key, or when the database refuses.
     pub fn raw_conversations(&self, scrub: &Fingerprint, max_calls: usize) -> Result<RawBatches<'_>> {
         self.keys.identities(Kind::Raw.readers(), Kind::Raw.reading())?;
         let mut query = self.connection.prepare(
-            "SELECT id, conversation, segment, position, plain FROM call WHERE conversation IN
-               (SELECT conversation FROM call LEFT JOIN scrub ON call.scrub = scrub.id WHERE scrub.fingerprint IS NOT ?1)
+            "SELECT id, conversation, segment, position, plain FROM call WHERE segment IS NOT NULL AND conversation IN
+               (SELECT conversation FROM call LEFT JOIN scrub ON call.scrub = scrub.id
+                WHERE segment IS NOT NULL AND scrub.fingerprint IS NOT ?1)
              ORDER BY conversation, id",
         )?;
         let places = query.query_map([&scrub.0], place)?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -58,8 +60,9 @@ impl Store {
     /// When the database refuses.
     pub fn pending(&self, scrub: &Fingerprint) -> Result<u64> {
         let mut query = self.connection.prepare_cached(
-            "SELECT count(*) FROM call WHERE conversation IN
-               (SELECT conversation FROM call LEFT JOIN scrub ON call.scrub = scrub.id WHERE scrub.fingerprint IS NOT ?1)",
+            "SELECT count(*) FROM call WHERE segment IS NOT NULL AND conversation IN
+               (SELECT conversation FROM call LEFT JOIN scrub ON call.scrub = scrub.id
+                WHERE segment IS NOT NULL AND scrub.fingerprint IS NOT ?1)",
         )?;
         Ok(query.query_row(params![scrub.0], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }

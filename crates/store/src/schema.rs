@@ -35,6 +35,34 @@ CREATE TABLE unit(fingerprint TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, ste
 CREATE TABLE document(run TEXT NOT NULL REFERENCES run(id), kind TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(run, kind)) WITHOUT ROWID;
 CREATE TABLE artifact(folder TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(folder, file)) WITHOUT ROWID;
 CREATE TABLE prediction(unit TEXT PRIMARY KEY, segment INTEGER NOT NULL REFERENCES segment(id)) WITHOUT ROWID;
+", "
+-- A raw body may be gone while its call stays (retention): where it lay is null then.
+CREATE TABLE call_2(
+  id INTEGER PRIMARY KEY,
+  source BLOB NOT NULL UNIQUE, content BLOB NOT NULL,
+  conversation INTEGER NOT NULL REFERENCES conversation(id), origin INTEGER REFERENCES origin(id),
+  segment INTEGER REFERENCES segment(id), position INTEGER, plain INTEGER NOT NULL,
+  step INTEGER NOT NULL, time_ms INTEGER, model INTEGER NOT NULL REFERENCES model(id),
+  prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER, latency_ms REAL, cost_usd REAL,
+  scrub INTEGER REFERENCES scrub(id),
+  clean_segment INTEGER REFERENCES segment(id), clean_position INTEGER, clean_plain INTEGER, clean_hash BLOB,
+  task INTEGER REFERENCES task(id));
+INSERT INTO call_2 SELECT id, source, content, conversation, origin, segment, position, plain, step, time_ms, model, prompt_tokens,
+  completion_tokens, cached_tokens, latency_ms, cost_usd, scrub, clean_segment, clean_position, clean_plain, clean_hash, task FROM call;
+DROP TABLE call;
+ALTER TABLE call_2 RENAME TO call;
+CREATE INDEX call_conversation ON call(conversation);
+CREATE INDEX call_segment ON call(segment) WHERE segment IS NOT NULL;
+CREATE INDEX call_clean_segment ON call(clean_segment) WHERE clean_segment IS NOT NULL;
+CREATE INDEX reject_segment ON reject(segment);
+CREATE INDEX prediction_segment ON prediction(segment);
+-- When the oldest record of a segment was stored. Null in segments of layout 1: at the latest when its last trail entry was written.
+ALTER TABLE segment ADD COLUMN stored_ms INTEGER;
+INSERT INTO meta SELECT 'layout 1 until', CAST(coalesce(max(time_ms), 0) AS TEXT) FROM trail;
+-- Keyed hashes of what was forgotten, so that no import brings it back.
+CREATE TABLE tombstone(hash BLOB PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;
+-- Adapters and datasets, and the calls that each was made from (row ids, see made.rs).
+CREATE TABLE made(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name BLOB NOT NULL, time_ms INTEGER NOT NULL, calls BLOB NOT NULL);
 "];
 
 /// Sets what every connection needs: durable commits, deleted bytes overwritten, patience with a short writer beside.

@@ -3,8 +3,8 @@
 //! Knows bytes, roles and keys; not what the bytes mean nor where they lie.
 use std::io::{Read, Write};
 
-use crate::keys::{Keys, Recipients};
-use crate::{Error, Result, Role};
+use crate::collector::Recipients;
+use crate::{Error, Keys, Result, Role};
 
 /// Agent prompts repeat across calls, often megabytes apart: the match finder must see the whole segment.
 const WINDOW_LOG: u32 = 27;
@@ -72,7 +72,7 @@ struct Window {
 /// Compresses `plain` and seals it for the readers of `kind`.
 pub fn seal(kind: Kind, plain: &[u8], keys: &Recipients) -> Result<Vec<u8>> {
     let fail = |cause: String| Error::Segment { segment: 0, cause };
-    let recipients = kind.readers().iter().filter_map(|role| keys.of(*role)).map(|r| r as &dyn age::Recipient);
+    let recipients = kind.readers().iter().flat_map(|role| keys.of(*role)).map(|r| r as &dyn age::Recipient);
     let encryptor = age::Encryptor::with_recipients(recipients).map_err(|e| fail(e.to_string()))?;
     let mut sealed = Vec::new();
     let pack = || -> std::io::Result<()> {
@@ -104,4 +104,32 @@ pub fn open(kind: Kind, sealed: &[u8], keys: &Keys, segment: i64) -> Result<Vec<
     let mut plain = Vec::new();
     decoder.read_to_end(&mut plain).map_err(|e| fail(e.to_string()))?;
     Ok(plain)
+}
+
+/// Seals a body anew for other recipients, without unpacking it.
+pub fn reseal(kind: Kind, sealed: &[u8], keys: &Keys, recipients: &Recipients, segment: i64) -> Result<Vec<u8>> {
+    let packed = unlock(kind, sealed, keys, segment)?;
+    let fail = |cause: String| Error::Segment { segment, cause };
+    let recipients = kind.readers().iter().flat_map(|role| recipients.of(*role)).map(|r| r as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|e| fail(e.to_string()))?;
+    let mut body = Vec::with_capacity(packed.len() + 512);
+    let lock = || -> std::io::Result<()> {
+        let mut writer = encryptor.wrap_output(&mut body)?;
+        writer.write_all(&packed)?;
+        writer.finish()?;
+        Ok(())
+    };
+    lock().map_err(|e| fail(e.to_string()))?;
+    Ok(body)
+}
+
+/// What was sealed, still packed.
+fn unlock(kind: Kind, sealed: &[u8], keys: &Keys, segment: i64) -> Result<Vec<u8>> {
+    let identities = keys.identities(kind.readers(), kind.reading())?;
+    let fail = |cause: String| Error::Segment { segment, cause };
+    let decryptor = age::Decryptor::new(sealed).map_err(|e| fail(e.to_string()))?;
+    let mut reader = decryptor.decrypt(identities.into_iter().map(|i| i as &dyn age::Identity)).map_err(|e| fail(e.to_string()))?;
+    let mut packed = Vec::new();
+    reader.read_to_end(&mut packed).map_err(|e| fail(e.to_string()))?;
+    Ok(packed)
 }

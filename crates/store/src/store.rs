@@ -4,11 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use record::Time;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use crate::append::Recorded;
+use crate::append::{KEPT_OUT, Recorded};
 use crate::bodies::Cache;
-use crate::keys::Recipients;
+use crate::collector::{Collector, Recipients, SEALED_FOR};
 use crate::{Error, Keys, Result, Role, schema};
 
 /// Where the store learns the time from; the clock itself belongs to the caller.
@@ -41,6 +41,10 @@ pub struct Counts {
     pub clean: u64,
     /// Calls that have a task.
     pub assigned: u64,
+    /// Calls whose raw body was dropped by age; what else is known of them stays.
+    pub without_raw: u64,
+    /// Calls and rejects that were kept out over time, since they are of what was forgotten.
+    pub forgotten: u64,
     /// Bytes of all calls before compression.
     pub plain_bytes: u64,
     /// Bytes of the database.
@@ -92,11 +96,7 @@ impl Store {
         std::fs::create_dir_all(&artifacts).map_err(Error::disk("make the folder", &artifacts))?;
         let lock = if writer { Some(lock(path, &artifacts)?) } else { None };
         let damaged = |error: Error| match error {
-            Error::Sql(rusqlite::Error::SqliteFailure(failure, text))
-                if matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
-            {
-                Error::Damaged { path: path.to_owned(), cause: text.unwrap_or_else(|| failure.to_string()) }
-            }
+            Error::Torn(cause) => Error::Damaged { path: path.to_owned(), cause },
             other => other,
         };
         let connect = || -> Result<Connection> {
@@ -153,6 +153,8 @@ impl Store {
             rejects: count("SELECT count(*) FROM reject")?,
             clean: count("SELECT count(*) FROM call WHERE clean_segment IS NOT NULL")?,
             assigned: count("SELECT count(*) FROM call WHERE task IS NOT NULL")?,
+            without_raw: count("SELECT count(*) FROM call WHERE segment IS NULL")?,
+            forgotten: meta(&self.connection, KEPT_OUT)?.and_then(|count| count.parse().ok()).unwrap_or_default(),
             plain_bytes: count("SELECT coalesce(sum(plain), 0) FROM call")?,
             stored_bytes: count("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?,
         })
@@ -177,31 +179,63 @@ fn lock(path: &Path, artifacts: &Path) -> Result<File> {
 
 /// Notes the public keys of a new store; for an old one, checks that the keys held are those. Gives whom to seal for.
 fn bind_keys(connection: &Connection, keys: &Keys, path: &Path) -> Result<Recipients> {
-    let bind = |role: Role, name: &str, value: Option<String>| {
-        let Some(value) = value else { return Ok(()) };
-        match meta(connection, name)? {
-            Some(known) if known == value => Ok(()),
-            Some(_) => Err(Error::WrongKey { role, path: keys.path(role) }),
-            None => set_meta(connection, name, &value),
-        }
-    };
-    let sealed_for = [Role::Curator, Role::Trainer, Role::Auditor];
     if let Ok(collector) = keys.collector("check") {
-        let mark = blake3::keyed_hash(&collector.origin, b"slm-migrate store");
-        bind(Role::Collector, "origin mark", Some(mark.to_hex().to_string()))?;
-        for role in sealed_for {
-            bind(Role::Collector, &format!("recipient {role}"), collector.recipients.of(role).map(ToString::to_string))?;
+        bind_collector(connection, keys, collector)?;
+    }
+    let mut recipients = Recipients::default();
+    for role in SEALED_FOR {
+        let damaged = |cause: String| Error::Damaged { path: path.to_owned(), cause: format!("recipient of the {role}: {cause}") };
+        let own = keys.identity(role).map(age::x25519::Identity::to_public);
+        let known = meta(connection, &recipient(role))?;
+        if known.is_none()
+            && let Some(own) = &own
+        {
+            set_meta(connection, &recipient(role), &own.to_string())?;
+        }
+        let text = known.or_else(|| own.as_ref().map(ToString::to_string)).ok_or_else(|| damaged("missing".to_owned()))?;
+        let known = Recipients::read(role, &text).map_err(damaged)?;
+        if own.is_some_and(|own| !known.contains(&own)) {
+            return Err(Error::WrongKey { role, path: keys.path(role) });
+        }
+        if let Some(of) = recipients.of_mut(role) {
+            *of = known;
         }
     }
-    for role in sealed_for {
-        bind(role, &format!("recipient {role}"), keys.identity(role).map(|identity| identity.to_public().to_string()))?;
+    Ok(recipients)
+}
+
+/// The collector's file must know the store's newest origin secret. A newer one than the store's is taken up: that rotation was cut
+/// off between the key file and the store.
+fn bind_collector(connection: &Connection, keys: &Keys, collector: &Collector) -> Result<()> {
+    let path = || keys.path(Role::Collector);
+    let marks = collector.marks();
+    match meta(connection, "origin mark")? {
+        Some(known) if known == marks[0] => {}
+        Some(known) if marks.contains(&known) => {
+            set_meta(connection, &format!("origin mark before {known}"), &known)?;
+            set_meta(connection, "origin mark", &marks[0])?;
+        }
+        Some(_) if meta(connection, &format!("origin mark before {}", marks[0]))?.is_some() => return Err(Error::OldKey(path())),
+        Some(_) => return Err(Error::WrongKey { role: Role::Collector, path: path() }),
+        None => set_meta(connection, "origin mark", &marks[0])?,
     }
-    let recipient = |role: Role| {
-        let damaged = |cause: &str| Error::Damaged { path: path.to_owned(), cause: format!("recipient of the {role}: {cause}") };
-        let text = meta(connection, &format!("recipient {role}"))?.ok_or_else(|| damaged("missing"))?;
-        text.parse().map_err(damaged)
-    };
-    Ok(Recipients { curator: recipient(Role::Curator)?, trainer: recipient(Role::Trainer)?, auditor: recipient(Role::Auditor)? })
+    for role in SEALED_FOR {
+        let own = collector.recipients.of(role);
+        match meta(connection, &recipient(role))?.map(|known| Recipients::read(role, &known)) {
+            // A reader that the file does not know: an old file, or a database that somebody changed. Nothing is sealed for them.
+            Some(known) if !known.as_ref().is_ok_and(|known| known.iter().all(|key| own.contains(key))) => {
+                return Err(Error::OldKey(path()));
+            }
+            Some(_) => {}
+            None => set_meta(connection, &recipient(role), &collector.recipients.text_of(role))?,
+        }
+    }
+    Ok(())
+}
+
+/// Name of the meta row that holds whom bodies are sealed for.
+pub fn recipient(role: Role) -> String {
+    format!("recipient {role}")
 }
 
 pub fn meta(connection: &Connection, name: &str) -> Result<Option<String>> {

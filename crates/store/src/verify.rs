@@ -88,7 +88,7 @@ impl Store {
         let mut written = BTreeMap::new();
         for (_, entry) in entries {
             match entry.action.as_str() {
-                "wrote" => drop(written.insert(entry.segment, entry.hash)),
+                "wrote" | "resealed" => drop(written.insert(entry.segment, entry.hash)),
                 "dropped" => drop(written.remove(&entry.segment)),
                 _ => {}
             }

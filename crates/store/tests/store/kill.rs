@@ -2,7 +2,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use store::{Keys, Store};
+use store::{Keys, Store, Subject};
 
 use crate::{call, fixed_clock, keys_in, new_store, reopen};
 
@@ -28,14 +28,7 @@ fn a_killed_writer_leaves_whole_batches() {
     drop(new_store(folder.path()));
     let mut calls = 0;
     for patience in [1, 3, 6] {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["kill::writer", "--exact", "--ignored", "--nocapture"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a child");
-        let path = folder.path().to_str().expect("a plain path");
-        child.stdin.take().expect("its input").write_all(path.as_bytes()).expect("the folder is sent");
+        let mut child = child("kill::writer", folder.path());
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let wrote = lines.map_while(Result::ok).filter(|line| line.starts_with("wrote")).take(patience).count();
         child.kill().expect("killed");
@@ -48,6 +41,62 @@ fn a_killed_writer_leaves_whole_batches() {
         calls = counts.calls;
         assert_eq!(store.verify().expect("verify").problems, Vec::<String>::new());
     }
+}
+
+/// The process that is killed while it tends the store.
+#[test]
+#[ignore = "started by `a_process_killed_while_it_tends_the_store_leaves_a_good_one`"]
+fn keeper() {
+    let mut folder = String::new();
+    std::io::stdin().read_to_string(&mut folder).expect("a folder");
+    let store = reopen(folder.as_ref());
+    for round in store.last_position().expect("asked").. {
+        for at in 0..4 {
+            store.append(&[call(&format!("keep{round}"), at), call(&format!("drop{round}"), at)], &[]).expect("append");
+        }
+        println!("\nwrote {round}");
+        store.forget(&Subject::Conversation(format!("drop{round}")), false).expect("forgotten");
+        println!("\nforgot {round}");
+        store.merge_small(false).expect("merged");
+        store.shrink().expect("written anew");
+    }
+}
+
+#[test]
+fn a_process_killed_while_it_tends_the_store_leaves_a_good_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(new_store(folder.path()));
+    for (turn, patience) in [1, 2, 5, 8, 12, 16].into_iter().enumerate() {
+        let mut child = child("kill::keeper", folder.path());
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let told = lines.map_while(Result::ok).filter(|line| line.starts_with("wrote ") || line.starts_with("forgot "));
+        let told: Vec<String> = told.take(patience).collect();
+        std::thread::sleep(std::time::Duration::from_millis(3 * turn as u64));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let store = reopen(folder.path());
+        assert_eq!(store.verify().expect("verify").problems, Vec::<String>::new());
+        let batches = store.raw_conversations(&crate::scrub_id(1), 999).expect("batches");
+        let ids: Vec<String> = batches.flat_map(|batch| batch.expect("a batch").calls).map(|call| call.source_id).collect();
+        for line in told {
+            let (what, round) = line.split_once(' ').expect("two words");
+            let held = |name: &str| ids.iter().filter(|id| id.starts_with(&format!("{name}{round}:"))).count();
+            assert_eq!(held("keep"), 4, "{line}");
+            assert!(what == "wrote" || held("drop") == 0, "{line}: what was forgotten is back");
+        }
+    }
+}
+
+fn child(test: &str, folder: &std::path::Path) -> std::process::Child {
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let path = folder.to_str().expect("a plain path");
+    child.stdin.take().expect("its input").write_all(path.as_bytes()).expect("the folder is sent");
+    child
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! The store from outside: what it keeps, from whom it keeps it, and what a crash leaves.
+mod beside;
 mod calls;
+mod forget;
 mod kill;
 mod ledger;
+mod migrate;
 mod privacy;
+mod rekey;
+mod retain;
 mod verify;
 
 use std::path::Path;

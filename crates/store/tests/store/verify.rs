@@ -28,7 +28,10 @@ fn every_kind_of_tampering_is_found() {
     for (tamper, found) in [
         ("UPDATE segment SET body = x'00' WHERE id = 2", "segment 2 is not what was written"),
         ("DELETE FROM segment WHERE id = 2", "segment 2 is in the audit trail and no more in the store"),
-        ("INSERT INTO segment SELECT 9, kind, hash, records, plain, body FROM segment WHERE id = 1", "segment 9 was written by nobody"),
+        (
+            "INSERT INTO segment SELECT 9, kind, hash, records, plain, body, stored_ms FROM segment WHERE id = 1",
+            "segment 9 was written by nobody",
+        ),
         ("DELETE FROM trail WHERE seq = 2", "the audit trail is broken at entry 3"),
         ("UPDATE trail SET time_ms = 1 WHERE seq = 1", "the audit trail is broken at entry 1"),
         ("DELETE FROM trail WHERE seq = 3", "segment 3 was written by nobody"),
