@@ -22,6 +22,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Calls that the store knew.
     pub duplicate: u64,
+    /// Calls and rejects that were kept out, since they are of what was forgotten.
+    pub forgotten: u64,
     /// Rows that could not be taken.
     pub rejected: u64,
     /// Calls that lack something the source did not hold.
@@ -102,11 +104,14 @@ pub fn stream(context: &Context, store: &mut Store, name: &str, input: impl Read
 
 fn finish(context: &Context, store: &Store, read: Collected) -> Summary {
     let recorded = store.take_recorded();
-    let summary = Summary { accepted: recorded.accepted, duplicate: recorded.duplicate, ..read.into() };
+    let summary = Summary { accepted: recorded.accepted, duplicate: recorded.duplicate, forgotten: recorded.forgotten, ..read.into() };
     context.ui.status(&format!(
         "collect   {} calls accepted, {} duplicate, {} rejected, {} lossy",
         summary.accepted, summary.duplicate, summary.rejected, summary.lossy
     ));
+    if summary.forgotten > 0 {
+        context.ui.status(&format!("          {} kept out: they were forgotten", summary.forgotten));
+    }
     if summary.rejected > 0 {
         context.ui.status("          `slm-migrate show rejects` names file, line, field and cure");
     }
