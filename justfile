@@ -69,6 +69,11 @@ bench-log LOG:
     cargo build --release
     bash crates/dev/scripts/bench-log.sh {{LOG}}
 
+# Import of a log, beside polars reading it if a Python that has it is named
+bench-collect LOG PYTHON="":
+    cargo build --release
+    bash crates/dev/scripts/bench-collect.sh {{LOG}} {{PYTHON}}
+
 # Our training step beside a peer's command in one run (see the script)
 bench-peer SHAPE LOG MAX_PROMPT *PEER:
     cargo build --release
