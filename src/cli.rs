@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags};
+pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags, ServeFlags};
 use crate::ui::Format;
 pub use training::{
     AdapterArgs, AdapterCommand, BenchArgs, BenchStep, ExportArgs, Exported, FinetuneArgs, ImportArgs, Quantisation, Trainer,
@@ -80,6 +80,8 @@ pub enum Command {
     Iterate(IterateArgs),
     /// Writes the routing table and configuration files of model servers
     Route(RouteArgs),
+    /// Passes an agent's calls on to their API and records them: the agent changes its base URL
+    Serve(ServeFlags),
     /// All steps, from logs to the report; stopped halfway, the same command goes on
     Run(RunArgs),
     /// Says which steps are done

@@ -52,6 +52,8 @@ pub struct Config {
     pub iterate: iterate::Iterate,
     /// Routing table and exports.
     pub route: route::Route,
+    /// The proxy.
+    pub serve: crate::commands::serve::Serve,
 }
 
 /// Name of a device.

@@ -135,6 +135,13 @@ impl Keys {
         self.folder.join(role.file_name())
     }
 
+    /// What stands for the owner of a credential: a keyed hash from which it cannot be found. None without the collector key.
+    #[must_use]
+    pub fn pseudonym(&self, credential: &[u8]) -> Option<String> {
+        let hash = self.collector.as_ref()?.hash_bytes("credential", credential);
+        Some(format!("key-{:032x}", u128::from_be_bytes(hash)))
+    }
+
     pub(crate) fn collector(&self, action: &'static str) -> Result<&Collector> {
         self.collector.as_ref().ok_or_else(|| self.missing(Role::Collector, action))
     }
