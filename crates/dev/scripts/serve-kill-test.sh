@@ -16,8 +16,11 @@ calls() { "$bin" status --quiet --format jsonl | sed -n '1s/.*"what":"\([0-9]*\)
 RANDOM=11
 good=0
 before=0
+told=0
 for i in $(seq "$count"); do
-    "$bin" serve --record-only --listen 127.0.0.1:0 --upstream "http://$(cat stub.txt)" --flush-seconds 0.05 2> serve.txt &
+    # the address is read from what this one says, not from what the last one said
+    : > serve.txt
+    "$bin" serve --record-only --listen 127.0.0.1:0 --upstream "http://$(cat stub.txt)" --flush-seconds 0.05 2>> serve.txt &
     pid=$!
     until address=$(sed -n 's|.*http://\([0-9.:]*\) passes.*|\1|p' serve.txt) && [ -n "$address" ]; do sleep 0.01; done
     "$load" ask "$address" > load.txt &
@@ -33,6 +36,7 @@ for i in $(seq "$count"); do
     after=$(calls)
     new=$((after - before))
     before=$after
+    told=$((told + acknowledged))
     # an answer on its way to one of the eight callers may have been recorded
     if [ "$sound" = yes ] && [ "$new" -ge "$acknowledged" ] && [ "$new" -le $((answered + 8)) ]; then
         good=$((good + 1))
@@ -41,5 +45,6 @@ for i in $(seq "$count"); do
         echo "killed after $wait s: $answered answered, $acknowledged acknowledged, $new stored, sound: $sound: WRONG"
     fi
 done
-echo "$good of $count good, $before calls in the store"
-test "$good" = "$count"
+echo "$good of $count good, $told calls acknowledged, $before in the store"
+# a test in which nothing was recorded says nothing
+test "$good" = "$count" && test "$told" -gt 0
