@@ -149,8 +149,8 @@ impl Proxy {
         runtime.block_on(async {
             let connections = GracefulShutdown::new();
             accept(listener, &gate, &connections, stop.subscribe()).await;
-            let enough = async { drop(select(pin!(tokio::time::sleep(grace)), pin!(asked(stop.subscribe(), 2))).await) };
-            drop(select(pin!(connections.shutdown()), pin!(enough)).await);
+            let (ended, enough) = (pin!(connections.shutdown()), pin!(tokio::time::sleep(grace)));
+            let _ = select(ended, select(enough, pin!(asked(stop.subscribe(), 2)))).await;
         });
         // what still runs is dropped here, and counted as it goes
         runtime.shutdown_timeout(Duration::from_secs(1));
