@@ -97,6 +97,9 @@ pub fn command(context: &Context) -> anyhow::Result<ExitCode> {
     let path = context.global.store.display();
     context.ui.status(&format!("serve     http://{} passes on to {upstream} and records in `{path}`", proxy.address()));
     stop_on_signals(proxy.stopper())?;
+    // a batch is read on this thread alone: on all cores it would stand in the way of requests
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+    let _alone = alone.context("cannot keep the recorder to one thread")?;
     let capture = Capture::new(context, store, (queue, Arc::clone(&metrics)), most_bytes);
     let captured = thread::scope(|scope| {
         scope.spawn(|| proxy.run());
