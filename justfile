@@ -39,6 +39,12 @@ kill-test N="20":
     cargo build --release
     bash crates/dev/scripts/kill-test.sh {{N}}
 
+# Kill `serve` at fifty random moments of live capture: nothing acknowledged is lost, `verify` passes
+serve-kill-test N="50":
+    cargo build --release
+    cargo build --release --example serve_load
+    bash crates/dev/scripts/serve-kill-test.sh {{N}}
+
 # vLLM's and LiteLLM's own parsers read what `route --export` writes (needs a Python with both)
 export-check PYTHON="python3":
     cargo build --release
@@ -73,6 +79,11 @@ bench-log LOG:
 bench-collect LOG PYTHON="":
     cargo build --release
     bash crates/dev/scripts/bench-collect.sh {{LOG}} {{PYTHON}}
+
+# Latency through `serve` beside a direct connection: 64 clients, whole answers and streams, in one run
+bench-serve SECONDS="20" PAUSE_MS="40":
+    cargo build --release
+    cargo run --release -q --example bench_serve -- target/release/slm-migrate {{SECONDS}} {{PAUSE_MS}}
 
 # Our training step beside a peer's command in one run (see the script)
 bench-peer SHAPE LOG MAX_PROMPT *PEER:

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags};
+pub use crate::flags::{EvaluateFlags, FinetuneFlags, GateFlags, LocalFlags, MachineFlags, OnPolicyFlags, SelectFlags, ServeFlags};
 use crate::ui::Format;
 pub use keeping::{CompactArgs, ForgetArgs, KeyArgs, KeyCommand, Reader};
 pub use training::{
@@ -82,6 +82,8 @@ pub enum Command {
     Iterate(IterateArgs),
     /// Writes the routing table and configuration files of model servers
     Route(RouteArgs),
+    /// Passes an agent's calls on to their API and records them: the agent changes its base URL
+    Serve(ServeFlags),
     /// All steps, from logs to the report; stopped halfway, the same command goes on
     Run(RunArgs),
     /// Says which steps are done

@@ -54,6 +54,8 @@ pub struct Config {
     pub iterate: iterate::Iterate,
     /// Routing table and exports.
     pub route: route::Route,
+    /// The proxy.
+    pub serve: crate::commands::serve::Serve,
 }
 
 /// How long the store keeps what.

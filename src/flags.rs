@@ -133,6 +133,59 @@ pub struct EvaluateFlags {
     pub bar: Option<f64>,
 }
 
+/// How the proxy passes on and records.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub struct ServeFlags {
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// Base URL of the OpenAI- or Anthropic-compatible API that everything is sent on to
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Certificates (PEM) of authorities to trust beside those of the web, for an upstream of your own
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_ca: Option<PathBuf>,
+    /// Records and routes nothing; required, as there is no routing yet
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub record_only: bool,
+    /// Does not record calls with this header (and value), such as chats of people; may be repeated
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip_header: Vec<String>,
+    /// Does not record calls whose path begins so; may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip_path: Vec<String>,
+    /// Longest time that an answered call waits to be written; a crash loses what waits, never a request [default: 5]
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_seconds: Option<f64>,
+    /// Calls after which they are written earlier [default: 256]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_calls: Option<usize>,
+    /// How long running requests may take after SIGTERM or SIGINT; a second signal ends them [default: 30]
+    #[arg(long, value_name = "S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<f64>,
+    /// Larger bodies pass and are not recorded [default: 32MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_body: Option<String>,
+    /// Calls that may wait to be written; where the store is behind, further ones pass and are not recorded [default: 4096]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_calls: Option<usize>,
+    /// Memory for the bodies of calls that run, wait or are being written; the same holds [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<String>,
+}
+
 /// Gates for CI.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GateFlags {

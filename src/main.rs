@@ -2,6 +2,7 @@
 //!
 //! This file only starts and ends the process; `cli` says what can be asked, `commands` does it.
 mod aside;
+mod capture;
 mod cli;
 mod commands;
 mod config;

@@ -24,6 +24,7 @@ pub mod route;
 mod run;
 pub mod scrub;
 pub mod select;
+pub mod serve;
 mod show;
 mod status;
 mod verify;
@@ -76,6 +77,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Evaluate(args) => evaluate::command(&Context::new(global, &[("evaluate", flags(&args.flags)?)])?, &args),
         Command::Iterate(args) => iterate::command(&plain(global)?, &args),
         Command::Route(args) => route::command(&plain(global)?, &args),
+        Command::Serve(args) => serve::command(&Context::new(global, &[("serve", flags(&args)?)])?),
         Command::Run(args) => {
             let top = [("", flags(&args.local)?), ("", flags(&args.machine)?), ("", seed(args.seed))];
             let steps = [("select", flags(&args.select)?), ("finetune", flags(&args.finetune)?), ("evaluate", flags(&args.evaluate)?)];

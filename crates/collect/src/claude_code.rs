@@ -60,7 +60,10 @@ impl Shape for ClaudeCode {
 fn is_answer(line: &Map<String, Value>) -> bool {
     let kind = line.get("type").and_then(Value::as_str);
     let message = line.get("message").unwrap_or(&Value::Null);
-    kind == Some("assistant") && message["model"] != "<synthetic>" && line.get("isApiErrorMessage") != Some(&Value::Bool(true))
+    kind == Some("assistant")
+        && message.is_object()
+        && message["model"] != "<synthetic>"
+        && line.get("isApiErrorMessage") != Some(&Value::Bool(true))
 }
 
 /// The messages before a line, oldest first; lines of one answer are one message.

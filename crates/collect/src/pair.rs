@@ -31,6 +31,9 @@ pub fn read(row: Map<String, Value>, normalise: Normalise) -> Result<Call, Fault
     let response = answer(row.take("response").unwrap_or(Value::Null))?;
     let (request, response) = normalise(request, response, &mut lossy)?;
     let (request, response) = (Request(request), Response(response));
+    if request.messages().next().is_none() {
+        return Err(absent("request.messages", "the list is empty", "log the messages that were sent"));
+    }
     let timestamp = time(&mut row, &response);
     mark(&mut lossy, "time", timestamp.is_none());
     let conversation_id = match row.take_name(CONVERSATION[0])? {

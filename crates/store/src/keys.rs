@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 
-use crate::collector::{Collector, Recipients};
+use crate::collector::{Collector, Recipients, hash};
 use crate::{Error, Result};
 
 /// What a key file allows.
@@ -161,6 +161,13 @@ impl Keys {
         std::fs::rename(&aside, &path).map_err(Error::disk("move", &aside))?;
         self.collector = Some(changed);
         Ok(())
+    }
+
+    /// What stands for the owner of a credential: a keyed hash from which it cannot be found. None without the collector key.
+    #[must_use]
+    pub fn pseudonym(&self, credential: &[u8]) -> Option<String> {
+        let hash = hash(self.collector.as_ref()?.origins.first()?, "credential", credential);
+        Some(format!("key-{:032x}", u128::from_be_bytes(hash)))
     }
 
     pub(crate) fn collector(&self, action: &'static str) -> Result<&Collector> {

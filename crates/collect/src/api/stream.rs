@@ -209,7 +209,9 @@ fn message(events: &[Value]) -> Value {
         let index = event["index"].as_u64().unwrap_or_default();
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => whole = event["message"].as_object().cloned().unwrap_or_default(),
-            "content_block_start" => drop(blocks.insert(index, (event["content_block"].clone(), String::new()))),
+            "content_block_start" if event["content_block"].is_object() => {
+                blocks.insert(index, (event["content_block"].clone(), String::new()));
+            }
             "content_block_delta" => {
                 let Some((block, arguments)) = blocks.get_mut(&index) else { continue };
                 for key in ["text", "thinking"] {

@@ -86,7 +86,7 @@ pub fn of_phoenix(mut row: Map<String, Value>) -> Map<String, Value> {
     let field = |keys: &[&str]| keys.iter().find_map(|key| row.get(*key).cloned()).unwrap_or_default();
     let context = row.get("context").cloned().unwrap_or_default();
     let id = |inner: &str, flat: &[&str]| context.get(inner).cloned().unwrap_or_else(|| field(flat));
-    let mut attributes = own.as_object().map(tree).unwrap_or_default();
+    let mut attributes = own.as_object().map(tree).filter(Value::is_object).unwrap_or_else(|| json!({}));
     let kind = field(&["span_kind", "spanKind"]);
     if attributes["openinference"]["span"]["kind"].is_null() && kind.is_string() {
         attributes["openinference"] = json!({"span": {"kind": kind}});

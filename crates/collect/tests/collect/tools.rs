@@ -339,3 +339,48 @@ fn every_format_is_told_alone_and_among_all_others() {
         assert_eq!((count.calls, count.rejected), (calls + end.0, rejected + end.1), "{format}");
     }
 }
+
+/// Puts `with` in place of the value that is reached after so many steps through a row.
+fn replace(value: &mut Value, steps: &mut usize, with: &Value) -> bool {
+    if *steps == 0 {
+        *value = with.clone();
+        return true;
+    }
+    *steps -= 1;
+    match value {
+        Value::Array(items) => items.iter_mut().any(|item| replace(item, steps, with)),
+        Value::Object(fields) => fields.values_mut().any(|field| replace(field, steps, with)),
+        // what tools write as text is looked into as well
+        Value::String(text) => {
+            let Ok(mut inner @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str::<Value>(text) else { return false };
+            let found = replace(&mut inner, steps, with);
+            *text = inner.to_string();
+            found
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_row_with_a_wrong_value_anywhere_is_told_and_breaks_nothing() {
+    let wrong = [json!(null), json!(7), json!("x"), json!([]), json!({}), json!(true), json!([["x"]]), json!({"content": 7})];
+    for (name, _) in FIXTURES {
+        for (at, line) in String::from_utf8(fixture(name)).expect("text").lines().enumerate() {
+            let row: Value = serde_json::from_str(line).expect("a row");
+            for with in &wrong {
+                for place in 1.. {
+                    let mut broken = row.clone();
+                    if !replace(&mut broken, &mut { place }, with) {
+                        break;
+                    }
+                    let (memory, counts) = read(broken.to_string().as_bytes());
+                    assert_eq!(memory.calls.len() as u64, counts.calls, "{name}:{at} {broken}");
+                    for call in &memory.calls {
+                        let message = call.response.message().expect("an answer has a message");
+                        assert!(call.request.messages().count() > 0 && message.0.is_object(), "{name}:{at} {broken}");
+                    }
+                }
+            }
+        }
+    }
+}
