@@ -19,10 +19,13 @@ impl Upstream {
     /// When it is no such URL, or holds what belongs to requests: a query or credentials.
     pub fn parse(url: &str) -> Result<Self, ProxyError> {
         let wrong = |problem| ProxyError::Upstream { url: url.split('@').next_back().unwrap_or_default().to_owned(), problem };
+        let neither = || wrong("it begins with neither `http://` nor `https://`");
+        if !url.contains("://") {
+            return Err(neither());
+        }
         let uri: Uri = url.trim().parse().map_err(|_| wrong("it is no URL"))?;
         let parts = uri.into_parts();
-        let scheme = parts.scheme.filter(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
-        let scheme = scheme.ok_or_else(|| wrong("it begins with neither `http://` nor `https://`"))?;
+        let scheme = parts.scheme.filter(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS).ok_or_else(neither)?;
         let authority = parts.authority.filter(|authority| !authority.host().is_empty()).ok_or_else(|| wrong("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("it holds credentials, which come with each request"));
