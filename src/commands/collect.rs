@@ -45,12 +45,7 @@ impl From<Collected> for Summary {
 pub fn command(context: &Context, args: &CollectArgs) -> anyhow::Result<ExitCode> {
     let mut settings = settings(context, args.input_format.as_deref())?;
     settings.max_reject_share = args.max_reject_share.or(settings.max_reject_share);
-    if let Some(share) = settings.max_reject_share.filter(|share| !(0.0..=1.0).contains(share)) {
-        return Err(hinted(
-            format!("`collect.max_reject_share` is {share}, expected a share from 0 to 1"),
-            "0.01 allows one row in a hundred",
-        ));
-    }
+    within_bounds(&settings)?;
     let inputs = inputs(&args.paths)?;
     let summary = if args.dry.dry_run {
         let mut counter = Counter::default();
@@ -63,33 +58,47 @@ pub fn command(context: &Context, args: &CollectArgs) -> anyhow::Result<ExitCode
         finish(context, &store, read)
     };
     print(context, &summary)?;
-    let calls: u64 = summary.formats.values().map(|count| count.calls).sum();
-    match settings.max_reject_share {
-        Some(most) if share(summary.rejected, calls) > most => Err(hinted(
-            format!(
-                "{} of {} rows were rejected, more than the share of {most} that is allowed",
-                summary.rejected,
-                summary.rejected + calls
-            ),
-            "`slm-migrate show rejects` names file, line, field and cure; what was taken is kept",
-        )),
-        _ => Ok(ExitCode::SUCCESS),
+    few_rejects(&settings, &summary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a share that is none.
+fn within_bounds(settings: &Collect) -> anyhow::Result<()> {
+    match settings.max_reject_share.filter(|share| !(0.0..=1.0).contains(share)) {
+        Some(share) => {
+            let problem = format!("`collect.max_reject_share` is {share}, expected a share from 0 to 1");
+            Err(hinted(problem, "0.01 allows one row in a hundred"))
+        }
+        None => Ok(()),
     }
 }
 
+/// Refuses a log of which more was rejected than the settings allow.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn share(rejected: u64, calls: u64) -> f64 {
-    rejected as f64 / (rejected + calls).max(1) as f64
+fn few_rejects(settings: &Collect, summary: &Summary) -> anyhow::Result<()> {
+    let calls: u64 = summary.formats.values().map(|count| count.calls).sum();
+    let rows = summary.rejected + calls;
+    match settings.max_reject_share {
+        Some(most) if summary.rejected as f64 / rows.max(1) as f64 > most => Err(hinted(
+            format!("{} of {rows} rows were rejected, more than the share of {most} that is allowed", summary.rejected),
+            "`slm-migrate show rejects` names file, line, field and cure; what was taken is kept",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Reads all inputs into the store.
 ///
 /// # Errors
-/// When an input cannot be read at all or the store refuses; batches written before stay.
+/// When an input cannot be read at all, the store refuses or too many rows are rejected; batches written before stay.
 pub fn step(context: &Context, store: &mut Store, paths: &[PathBuf], format: Option<&str>) -> anyhow::Result<Summary> {
+    let settings = settings(context, format)?;
+    within_bounds(&settings)?;
     store.take_recorded();
-    let read = read(context, &settings(context, format)?, &inputs(paths)?, store)?;
-    Ok(finish(context, store, read))
+    let read = read(context, &settings, &inputs(paths)?, store)?;
+    let summary = finish(context, store, read);
+    few_rejects(&settings, &summary)?;
+    Ok(summary)
 }
 
 /// Reads one named stream into the store.
@@ -235,5 +244,7 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let mut inside: Vec<_> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     inside.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
     inside.sort();
+    // links to folders may lead back here, and pipes have no end
+    inside.retain(|path| path.is_file() || (path.is_dir() && !path.is_symlink()));
     inside.iter().try_for_each(|path| walk(path, files))
 }

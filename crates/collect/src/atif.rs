@@ -75,6 +75,7 @@ fn call(agent: &Value, step: &Value, messages: &[Value], said: &Value) -> Known 
         .with("cost_usd", metrics.get("cost_usd").cloned())
         .with("lossy", (!lossy.is_empty()).then(|| json!(lossy)))
         .counted(metrics["prompt_tokens"].as_u64(), metrics["completion_tokens"].as_u64())
+        .cached(metrics["cached_tokens"].as_u64())
 }
 
 /// A step as a message.

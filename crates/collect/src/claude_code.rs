@@ -37,7 +37,8 @@ impl Shape for ClaudeCode {
         let mut answers: Vec<(&str, Vec<&Map<String, Value>>)> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         for line in lines.iter().filter(|line| is_answer(line)) {
-            let id = line["message"]["id"].as_str().or_else(|| line.get("requestId")?.as_str()).unwrap_or_default();
+            let id = line["message"]["id"].as_str().or_else(|| line.get("requestId")?.as_str());
+            let id = id.or_else(|| line.get("uuid")?.as_str()).unwrap_or_default();
             let place = *places.entry(id).or_insert(answers.len());
             if place == answers.len() {
                 answers.push((id, Vec::new()));
@@ -81,7 +82,9 @@ fn history(line: &Map<String, Value>, by_uuid: &HashMap<&str, &Map<String, Value
     let mut messages: Vec<Value> = Vec::new();
     let mut last = None;
     for line in path.into_iter().rev() {
-        let Some(message) = line.get("message").filter(|message| message["role"].is_string()) else { continue };
+        let Some(message) = line.get("message").filter(|message| message["role"].is_string() && !message["content"].is_null()) else {
+            continue;
+        };
         let id = message["id"].as_str();
         if let (Some(Value::Array(known)), Value::Array(more)) = (messages.last_mut().map(|last| &mut last["content"]), &message["content"])
             && id.is_some()

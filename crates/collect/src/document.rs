@@ -78,13 +78,16 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
                 row.insert(key, object.next_value()?);
             }
         }
-        if listed || self.deep > 0 { Ok(()) } else { self.give(row) }
+        let held = listed && !row.keys().any(|key| is_call(key));
+        if held || self.deep > 0 { Ok(()) } else { self.give(row) }
     }
 }
 
 /// Whether a field says that its object is a row itself.
 fn is_call(key: &str) -> bool {
-    matches!(key, "request" | "response" | "input" | "output" | "messages" | "attributes" | "schema_version")
+    let bodies = ["request", "response", "input", "output", "inputs", "outputs", "messages", "prompt", "instruction", "question"];
+    let rows = ["attributes", "schema_version", "custom_id", "reqPayload", "request_body", "raw_request", "schemaType"];
+    bodies.contains(&key) || rows.contains(&key)
 }
 
 /// A field that may be a list of rows; if it is not, it stays a field.

@@ -15,7 +15,7 @@ pub struct Har;
 
 /// Takes out of an exchange what may hold keys: no step sees it, no reject keeps it.
 pub fn strip(exchange: &mut Map<String, Value>) -> bool {
-    if !Har.recognises(exchange) {
+    if exchange.get("request").is_none_or(|request| !request["url"].is_string()) {
         return false;
     }
     for side in ["request", "response"] {
@@ -44,17 +44,22 @@ impl Shape for Har {
     }
 
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
-        let (request, response) = (&row["request"], row.get("response").unwrap_or(&Value::Null));
+        let side = |key: &str| row.get(key).unwrap_or(&Value::Null);
+        let (request, response) = (side("request"), side("response"));
         let path = request["url"].as_str().unwrap_or_default();
         let path = path.split(['?', '#']).next().unwrap_or_default();
         if request["method"] != "POST" || !is_model(path) {
+            return Ok(Vec::new());
+        }
+        let sent = parsed(request["postData"]["text"].clone());
+        // other services have addresses of these names too
+        if sent.is_object() && !["model", "messages", "input", "contents", "prompt"].iter().any(|key| sent.get(*key).is_some()) {
             return Ok(Vec::new());
         }
         match response["status"].as_u64() {
             Some(200..300) => {}
             status => return Err(failed("response.status", Some(&format!("status {}", status.unwrap_or_default()).into()))),
         }
-        let sent = parsed(request["postData"]["text"].clone());
         let Value::Object(mut sent) = sent else {
             let cure = "record request bodies too (`mitmdump --set hardump=FILE` does)";
             return Err(Fault::new("request.postData.text", "it is no JSON", cure));

@@ -39,7 +39,7 @@ impl Histories {
             && let Some(before) = self.before(previous)
         {
             let last = &self.turns[previous];
-            (call.conversation_id, call.step) = (last.conversation.clone(), last.step + 1);
+            (call.conversation_id, call.step) = (last.conversation.clone(), last.step.saturating_add(1));
             continued(&mut call.request, before);
             call.lossy.retain(|what| what != "history" && what != "conversation");
         } else if previous.is_none() && call.lossy.iter().any(|what| what == "conversation") {

@@ -15,6 +15,9 @@ pub struct Waiting {
     pub row: Map<String, Value>,
 }
 
+/// Parts of one name that are looked at whenever one is added; more belong together at the end alone.
+const MOST_LOOKED_AT: usize = 64;
+
 /// The parts that were found and not joined yet.
 #[derive(Default)]
 pub struct Parts {
@@ -35,7 +38,8 @@ impl Parts {
             self.of_file.push(key.clone());
         }
         waiting.push(row);
-        if waiting.len() < 2 || !format.shape().is_whole(&mut waiting.iter().map(|waiting| &waiting.row)) {
+        if waiting.len() < 2 || waiting.len() > MOST_LOOKED_AT || !format.shape().is_whole(&mut waiting.iter().map(|waiting| &waiting.row))
+        {
             return None;
         }
         self.waiting.remove(&key).map(|rows| join(format, rows))

@@ -9,6 +9,7 @@ mod api;
 mod atif;
 mod batch;
 mod claude_code;
+mod credentials;
 mod document;
 mod export;
 mod fault;

@@ -131,7 +131,11 @@ fn time(row: &mut Row, response: &Response) -> Option<Time> {
 
 fn named_conversation(row: &Row, request: &Request) -> Option<String> {
     let metadata = request.0.get("metadata");
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    let text = |value: &Value| match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
     CONVERSATION.iter().find_map(|key| row.0.get(*key).and_then(text).or_else(|| metadata?.get(*key).and_then(text)))
 }
 

@@ -182,7 +182,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
 fn tokens(usage: &Value) -> Value {
     let count = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or_default();
     let (read, written) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
-    let mut tokens = chat::usage(count("input_tokens") + read + written, count("output_tokens"));
+    let mut tokens = chat::usage(count("input_tokens").saturating_add(read).saturating_add(written), count("output_tokens"));
     tokens["prompt_tokens_details"] = json!({"cached_tokens": read, "cache_creation_tokens": written});
     tokens
 }

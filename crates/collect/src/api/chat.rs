@@ -73,7 +73,7 @@ pub fn completion(response: &mut Map<String, Value>, names: &[(&str, &str)], cho
 
 /// Tokens of a prompt, cached ones included, and of its answer, thoughts included.
 pub fn usage(prompt: u64, completion: u64) -> Value {
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt.saturating_add(completion)})
 }
 
 /// A finish reason in OpenAI's words, whoever's it is.

@@ -41,7 +41,7 @@ pub fn answer(value: Value, path: &str, lossy: &mut Vec<String>) -> Result<Map<S
             let inner = if key == "messages" { last(inner) } else { inner };
             return answer(inner, &format!("{path}.{key}"), lossy);
         }
-        Value::Object(body) if body.contains_key("choices") => return Ok(body),
+        Value::Object(body) if body.get("choices").is_some_and(|choices| choices[0].is_object()) => return Ok(body),
         Value::Object(body) if is_message(&body) => spoken(Value::Object(body), path, lossy)?,
         Value::String(text) => vec![json!({"role": "assistant", "content": text})],
         // an answer in JSON, parsed by whoever logged it
@@ -59,10 +59,12 @@ pub fn answer(value: Value, path: &str, lossy: &mut Vec<String>) -> Result<Map<S
 /// Text that holds what a log writes around an answer, as what it holds. The answer itself may be JSON too, and stays text.
 pub fn opened(value: Value) -> Value {
     let inside = parsed(value.clone());
+    let choices = |body: &Map<String, Value>| body.get("choices").is_some_and(|choices| choices[0].is_object());
     let around = match &inside {
-        Value::Object(body) => body.contains_key("choices") || wrapper(body).is_some() || is_message(body),
+        Value::Object(body) => choices(body) || body.contains_key("generations") || is_message(body),
         Value::Array(list) => {
-            let message = |value: &Value| value.as_object().is_some_and(|body| body.contains_key("message") || is_message(body));
+            let message =
+                |value: &Value| value.as_object().is_some_and(|body| body.get("message").is_some_and(Value::is_object) || is_message(body));
             !list.is_empty() && list.iter().all(|value| message(value) || value.as_array().is_some_and(|list| list.iter().all(message)))
         }
         _ => false,
@@ -76,8 +78,9 @@ fn wrapper(body: &Map<String, Value>) -> Option<&'static str> {
         return None;
     }
     let has = |key: &&str| body.get(*key).is_some_and(|value| !value.is_null());
-    let alone = ["output", "text", "completion", "response", "answer"].into_iter().find(|key| body.len() == 1 && has(key));
-    ["generations", "messages", "message"].into_iter().find(has).or(alone)
+    let inside = |key: &&str| body.get(*key).is_some_and(|value| value.is_array() || value.is_object());
+    let alone = ["output", "text", "completion"].into_iter().find(|key| body.len() == 1 && has(key));
+    ["generations", "messages", "message"].into_iter().find(inside).or(alone)
 }
 
 /// Whether an object is a message, or what a framework writes for one.
@@ -87,12 +90,17 @@ fn is_message(body: &Map<String, Value>) -> bool {
     has("kwargs") || has("lc") || (said && (has("role") || body.get("type").and_then(Value::as_str).and_then(role).is_some()))
 }
 
-/// The last of some messages.
+/// The last message of the model among some.
 fn last(messages: Value) -> Value {
     match messages {
-        Value::Array(mut list) => list.pop().unwrap_or_default(),
+        Value::Array(list) => list.into_iter().rfind(|message| !is_of_others(message)).unwrap_or_default(),
         other => other,
     }
+}
+
+/// Whether a message says that it is from anyone but the model.
+fn is_of_others(message: &Value) -> bool {
+    message.as_object().and_then(|fields| unwrapped(fields.clone()).0).is_some_and(|role| role != "assistant")
 }
 
 /// Answers that stand beside one another: choices, LangChain's generations in their two lists, or messages.
@@ -100,9 +108,10 @@ fn alternatives(list: Vec<Value>, path: &str, lossy: &mut Vec<String>) -> Result
     if let [Value::Array(inner)] = list.as_slice() {
         return alternatives(inner.clone(), path, lossy);
     }
+    let list = if list.iter().any(is_of_others) { vec![last(list.into())] } else { list };
     let mut answers = Vec::new();
     for (at, mut value) in list.into_iter().enumerate() {
-        let finish = ["finish_reason", "finishReason"].iter().find_map(|key| value.get(*key).cloned());
+        let finish = finish_of(&value);
         let inner = value.get_mut("message").filter(|message| message.is_object()).map(Value::take);
         for mut message in spoken(inner.unwrap_or(value), &format!("{path}[{at}]"), lossy)? {
             if let Some(finish) = &finish {
@@ -112,6 +121,18 @@ fn alternatives(list: Vec<Value>, path: &str, lossy: &mut Vec<String>) -> Result
         }
     }
     Ok(answers)
+}
+
+/// Why an answer ended, wherever a framework keeps it.
+fn finish_of(value: &Value) -> Option<Value> {
+    let places = [
+        "/finish_reason",
+        "/finishReason",
+        "/generation_info/finish_reason",
+        "/message/kwargs/response_metadata/finish_reason",
+        "/message/kwargs/response_metadata/stop_reason",
+    ];
+    places.iter().find_map(|place| value.pointer(place).filter(|reason| reason.is_string()).cloned())
 }
 
 /// An assistant's message, whoever it says it is from.

@@ -158,8 +158,11 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         fields.entry("role").or_insert_with(|| "assistant".into());
     }
     check_message(message, path, lossy)?;
-    let present =
-        |key: &str| message.get(key).is_some_and(|value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    let present = |key: &str| {
+        message
+            .get(key)
+            .is_some_and(|value| !value.is_null() && value.as_str() != Some("") && value.as_array().is_none_or(|list| !list.is_empty()))
+    };
     if !["content", "tool_calls", "refusal"].into_iter().any(present) {
         return Err(Fault::new(path, "the answer holds neither text nor tool calls", "nothing to cure: an empty answer teaches nothing"));
     }

@@ -28,7 +28,7 @@ pub fn expand(row: &mut Map<String, Value>) -> Result<(), Fault> {
         *response = assemble(&pieces)?;
     } else if let Some(body) = object(text).filter(is_reply) {
         *response = Value::Object(body);
-    } else if text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+    } else if is_like_a_reply(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         return Err(Fault::new("response", "it is text that holds no JSON object", "write `response` as a JSON object"));
     } else if text.contains(":event-type") && text.contains(":message-type") {
         let cure = "log the events as JSON, in a list: the SDK hands them out so";
@@ -49,13 +49,22 @@ fn list(text: &str) -> Option<Vec<Value>> {
 fn is_reply(body: &Map<String, Value>) -> bool {
     let field = |key: &str| body.get(key).unwrap_or(&Value::Null);
     let named = |key: &str| field(key).as_str().unwrap_or_default();
-    let lists = ["choices", "candidates", "tool_calls"].iter().any(|key| field(key).is_array());
+    let (choice, called) = (&field("choices")[0], &field("tool_calls")[0]);
+    let chosen = ["message", "delta", "text"].iter().any(|key| choice.get(*key).is_some());
+    let lists = chosen || field("candidates")[0]["content"].is_object() || called["function"].is_object();
     let said = named("role") == "assistant" || named("type") == "message" || body.contains_key("stop_reason");
     let message = body.contains_key("content") && said;
     let of_kind = named("object").starts_with("chat.completion") || named("object") == "response" || named("type") == "error";
     let nested = field("message").is_object() || field("output")["message"].is_object();
     let failed = field("error").is_object() || field("promptFeedback").is_object() || (field("error").is_string() && body.len() == 1);
     lists || message || of_kind || nested || failed
+}
+
+/// Whether a text begins as an API's answer does: with one of its fields.
+fn is_like_a_reply(text: &str) -> bool {
+    let key = text.strip_prefix('{').map(str::trim_start).and_then(|text| text.strip_prefix('"')).and_then(|text| text.split('"').next());
+    let first = ["id", "object", "choices", "candidates", "type", "model", "created", "output", "usage", "role", "stop_reason", "error"];
+    key.is_some_and(|key| first.contains(&key))
 }
 
 /// Whether these are the pieces of a streamed answer.
@@ -82,7 +91,9 @@ fn events(text: &str) -> Vec<Value> {
     for line in text.lines().chain([""]) {
         if let Some(more) = line.strip_prefix("data:") {
             // some servers leave the empty line between events out: what is whole already is an event of its own
-            if let Ok(event) = serde_json::from_str(&data) {
+            if more.trim_start().starts_with(['{', '['])
+                && let Ok(event) = serde_json::from_str(&data)
+            {
                 events.push(event);
                 data.clear();
             }
@@ -140,7 +151,11 @@ fn completion(chunks: &[Value]) -> Value {
         }
     }
     whole.insert("object".to_owned(), "chat.completion".into());
-    let choice = |(index, (message, finish))| json!({"index": index, "finish_reason": finish, "message": message});
+    let choice = |(index, (mut message, finish)): (u64, (Map<String, Value>, Value))| {
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        calls.into_iter().flatten().filter_map(Value::as_object_mut).for_each(|call| drop(call.shift_remove("index")));
+        json!({"index": index, "finish_reason": finish, "message": message})
+    };
     whole.insert("choices".to_owned(), choices.into_iter().map(choice).collect());
     Value::Object(whole)
 }
@@ -151,6 +166,8 @@ fn grow(message: &mut Map<String, Value>, delta: &Map<String, Value>) {
         match (value, message.get_mut(key)) {
             (Value::Array(calls), _) if key == "tool_calls" => calls.iter().for_each(|call| grow_call(message, call)),
             (Value::Object(more), Some(Value::Object(known))) => grow(known, more),
+            // some servers repeat a name with each piece
+            (Value::String(more), Some(Value::String(known))) if key == "name" && more == known => {}
             (Value::String(more), Some(Value::String(known))) if key != "role" && key != "id" && key != "type" => known.push_str(more),
             (_, Some(_)) => {}
             (_, None) => drop(message.insert(key.clone(), value.clone())),
@@ -159,18 +176,18 @@ fn grow(message: &mut Map<String, Value>, delta: &Map<String, Value>) {
 }
 
 fn grow_call(message: &mut Map<String, Value>, call: &Value) {
-    let at = usize::try_from(call["index"].as_u64().unwrap_or_default()).unwrap_or_default();
     let calls = message.entry("tool_calls").or_insert_with(|| json!([]));
     let (Some(calls), Some(delta)) = (calls.as_array_mut(), call.as_object()) else { return };
-    // Indexes count up; one far ahead is a damaged stream and counts as the next.
-    if at >= calls.len() {
-        calls.push(json!({}));
-    }
-    let last = calls.len() - 1;
-    if let Some(known) = calls[at.min(last)].as_object_mut() {
-        let mut delta = delta.clone();
-        delta.shift_remove("index");
-        grow(known, &delta);
+    // some servers give all calls one index, or none: another id is another call
+    let another =
+        |known: &Value| call["id"].as_str().is_some_and(|id| !id.is_empty() && known["id"].as_str().is_some_and(|known| known != id));
+    let place = calls.iter().rposition(|known| known["index"] == call["index"]).filter(|at| !another(&calls[*at]));
+    let place = place.unwrap_or_else(|| {
+        calls.push(json!({"index": call["index"]}));
+        calls.len() - 1
+    });
+    if let Some(known) = calls[place].as_object_mut() {
+        grow(known, delta);
     }
 }
 

@@ -47,6 +47,7 @@ impl Shape for Braintrust {
             .with("cost_usd", metrics.get("estimated_cost").cloned())
             .with("feedback", scores.as_object().filter(|scores| !scores.is_empty()).map(|scores| Value::Object(scores.clone())))
             .counted(tokens("prompt_tokens"), tokens("completion_tokens"))
+            .cached(tokens("prompt_cached_tokens"))
             .with("tags", metadata.as_object().filter(|fields| !fields.is_empty()).map(|fields| Value::Object(fields.clone())))
             .tagged(&row, &["span_id", "root_span_id", "span_parents", "tags", "expected"])
             .read()

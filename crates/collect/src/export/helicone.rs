@@ -51,6 +51,7 @@ impl Shape for Helicone {
             .with("cost_usd", find(&["cost", "costUSD"]))
             .with("feedback", feedback)
             .counted(count(&row, &["prompt_tokens"]), count(&row, &["completion_tokens"]))
+            .cached(count(&row, &["prompt_cache_read_tokens"]))
             .tagged(&row, &["provider", "time_to_first_token", "properties", "request_properties", "cache_reference_id", "prompt_version"])
             .read()
     }

@@ -43,6 +43,7 @@ impl Shape for Langfuse {
         }
         let find = |keys: &[&str]| first(&row, keys).cloned();
         let tokens = |inside: &str, flat: &[&str]| usage.get(inside).and_then(Value::as_u64).or_else(|| count(&row, flat));
+        let cached = ["input_cached_tokens", "cache_read_input_tokens", "input_cache_read"].iter().find_map(|key| usage[*key].as_u64());
         Known::new(request, output)
             .with("source_id", find(&["id"]))
             .with("conversation_id", find(&["sessionId", "session_id", "traceId", "trace_id"]))
@@ -52,6 +53,7 @@ impl Shape for Langfuse {
             .with("cost_usd", find(&["totalCost", "total_cost", "calculatedTotalCost"]))
             .with("feedback", feedback)
             .counted(tokens("input", &["inputUsage", "promptTokens"]), tokens("output", &["outputUsage", "completionTokens"]))
+            .cached(cached)
             .tagged(&row, &["traceId", "trace_id", "parentObservationId", "parent_observation_id", "name", "traceName", "metadata", "tags"])
             .tagged(&row, &["traceTags", "release", "environment", "promptVersion", "prompt_version"])
             .read()

@@ -50,6 +50,7 @@ impl Shape for Langsmith {
             .with("cost_usd", find(&["total_cost"]))
             .with("feedback", feedback(row.get("feedback_stats")))
             .counted(count(&row, &["prompt_tokens"]).or(usage.0), count(&row, &["completion_tokens"]).or(usage.1))
+            .cached(usage.2)
             .tagged(&row, &["trace_id", "parent_run_id", "name", "tags", "first_token_time", "reference_example_id"])
             .read()
     }
@@ -77,12 +78,13 @@ fn chosen(settings: &Value, metadata: &Value) -> Value {
     Value::Object(chosen)
 }
 
-/// Tokens of prompt and answer, where LangChain keeps them.
-fn usage(outputs: &Value) -> (Option<u64>, Option<u64>) {
+/// Tokens of prompt and answer, and those of the prompt that were cached, where LangChain keeps them.
+fn usage(outputs: &Value) -> (Option<u64>, Option<u64>, Option<u64>) {
     let message = &outputs["generations"][0][0]["message"]["kwargs"]["usage_metadata"];
     let total = &outputs["llm_output"]["token_usage"];
     let either = |new: &str, old: &str| message[new].as_u64().or_else(|| total[old].as_u64());
-    (either("input_tokens", "prompt_tokens"), either("output_tokens", "completion_tokens"))
+    let cached = message["input_token_details"]["cache_read"].as_u64();
+    (either("input_tokens", "prompt_tokens"), either("output_tokens", "completion_tokens"), cached)
 }
 
 /// The mean of each kind of feedback.

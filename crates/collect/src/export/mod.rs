@@ -57,9 +57,19 @@ impl Known {
         self
     }
 
-    /// With the tool's count of tokens, for an answer that has none.
+    /// With the tool's count of tokens, for an answer that has none: of the prompt, cached ones included, and of the answer.
     pub fn counted(mut self, prompt: Option<u64>, completion: Option<u64>) -> Self {
-        self.usage = prompt.zip(completion).map(|(prompt, completion)| usage(prompt, completion));
+        let counts = (prompt, completion);
+        let known = prompt.is_some() || completion.is_some();
+        self.usage = known.then(|| usage(counts.0.unwrap_or_default(), counts.1.unwrap_or_default()));
+        self
+    }
+
+    /// With the part of the prompt's tokens that was read from a cache.
+    pub fn cached(mut self, tokens: Option<u64>) -> Self {
+        if let (Some(usage), Some(tokens)) = (&mut self.usage, tokens) {
+            usage["prompt_tokens_details"] = json!({"cached_tokens": tokens});
+        }
         self
     }
 

@@ -83,6 +83,7 @@ fn told(span: &Span<'_>) -> Option<Told> {
     told.client = Told::any(&[&attributes["user"]["id"], &attributes["enduser"]["id"]]);
     let count = |values: [&Value; 2]| values.into_iter().find_map(Value::as_u64);
     told.usage = (count([&usage["input_tokens"], &usage["prompt_tokens"]]), count([&usage["output_tokens"], &usage["completion_tokens"]]));
+    told.cached = usage["cache_read"]["input_tokens"].as_u64();
     told.feedback = content.feedback;
     Some(told)
 }

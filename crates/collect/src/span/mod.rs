@@ -24,7 +24,10 @@ pub struct Told {
     pub conversation: Option<Value>,
     pub workload: Option<Value>,
     pub client: Option<Value>,
+    /// Tokens of the prompt, cached ones included, and of the answer.
     pub usage: (Option<u64>, Option<u64>),
+    /// The part of the prompt's tokens that was cached.
+    pub cached: Option<u64>,
     pub cost: Option<Value>,
     pub feedback: Option<Value>,
     /// What to set where the span was made, if it holds no content.
@@ -50,14 +53,15 @@ pub struct Spans;
 
 impl Shape for Spans {
     fn recognises(&self, row: &Map<String, Value>) -> bool {
-        row.contains_key(otlp::MARK) || is_phoenix(row)
+        otlp::Span::of(row).is_some() || is_phoenix(row)
     }
 
     /// A span whose content stands in log records, and these.
     fn part(&self, row: &Map<String, Value>) -> Option<Part> {
         let span = otlp::Span::of(row)?;
         let key = format!("{} {}", span.trace(), span.id());
-        let waits = span.is_log() || (genai::is_call(&span) && !genai::has_content(&span));
+        let named = !span.trace().is_empty() && !span.id().is_empty();
+        let waits = named && (span.is_log() || (genai::is_call(&span) && !genai::has_content(&span)));
         waits.then_some(Part { key, file_alone: false })
     }
 
@@ -79,6 +83,10 @@ impl Shape for Spans {
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
         let row = if is_phoenix(&row) { otlp::of_phoenix(row) } else { row };
         let Some(span) = otlp::Span::of(&row) else { return Ok(Vec::new()) };
+        if span.is_log() {
+            // a record that names no span stands for itself
+            return if genai::is_event(&row) { self.read(genai::span_of(&[row])) } else { Ok(Vec::new()) };
+        }
         let conventions = [openinference::tell, vercel::tell, llmetry::tell, genai::tell];
         let Some(told) = conventions.iter().find_map(|tell| tell(&span).transpose()).transpose()? else { return Ok(Vec::new()) };
         if let Some(error) = span.error() {
@@ -123,6 +131,7 @@ fn called(span: &otlp::Span<'_>, told: Told) -> Result<Vec<Call>, Fault> {
         .with("feedback", told.feedback)
         .with("tags", Some(Value::Object(tags)))
         .counted(told.usage.0, told.usage.1)
+        .cached(told.cached)
         .read()
 }
 

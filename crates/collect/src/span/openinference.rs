@@ -40,6 +40,7 @@ pub fn tell(span: &Span<'_>) -> Result<Option<Told>, Fault> {
     told.workload = Told::any(&[&llm["prompt_template"]["name"], &attributes["graph"]["node"]["id"], &attributes["agent"]["name"]]);
     told.client = Told::any(&[&attributes["user"]["id"]]);
     told.usage = (llm["token_count"]["prompt"].as_u64(), llm["token_count"]["completion"].as_u64());
+    told.cached = llm["token_count"]["prompt_details"]["cache_read"].as_u64();
     told.cost = Told::any(&[&llm["cost"]["total"]]);
     Ok(Some(told))
 }

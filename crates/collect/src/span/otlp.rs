@@ -69,7 +69,11 @@ fn plain(value: &Value) -> Value {
     match kind.as_str() {
         "intValue" => inner.as_str().and_then(number).unwrap_or_else(|| inner.clone()),
         "arrayValue" => list(inner.get("values")).iter().map(plain).collect(),
-        "kvlistValue" => attributes(&inner["values"]),
+        // keys of a value are its own: only those of attributes are paths
+        "kvlistValue" => {
+            let pair = |pair: &Value| Some((pair["key"].as_str()?.to_owned(), plain(&pair["value"])));
+            Value::Object(list(inner.get("values")).iter().filter_map(pair).collect())
+        }
         _ => inner.clone(),
     }
 }
@@ -113,6 +117,12 @@ pub fn of_phoenix(mut row: Map<String, Value>) -> Map<String, Value> {
 /// Adds log records of a span to its events.
 pub fn add_events(span: &mut Map<String, Value>, logs: Vec<Map<String, Value>>) {
     let Some(Value::Array(events)) = span.get_mut("events") else { return };
+    let nanoseconds = |log: &Map<String, Value>| {
+        let start = log.get("start")?;
+        start.as_u64().or_else(|| start.as_str()?.parse().ok())
+    };
+    let mut logs = logs;
+    logs.sort_by_key(nanoseconds);
     events.extend(logs.into_iter().map(Value::Object));
 }
 
@@ -121,7 +131,7 @@ pub struct Span<'a>(&'a Map<String, Value>);
 
 impl<'a> Span<'a> {
     pub fn of(row: &'a Map<String, Value>) -> Option<Self> {
-        row.contains_key(MARK).then_some(Self(row))
+        row.get(MARK).is_some_and(|kind| kind == "span" || kind == "log").then_some(Self(row))
     }
 
     fn text(&self, key: &str) -> &'a str {

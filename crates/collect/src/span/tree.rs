@@ -10,6 +10,9 @@ struct Node {
     branches: BTreeMap<String, Node>,
 }
 
+/// Steps of a key that become branches; what is deeper stays one.
+const DEEPEST: usize = 64;
+
 /// Flat and nested attributes alike. Where a key has a value of its own and branches too, the branches win.
 pub fn tree(attributes: &Map<String, Value>) -> Value {
     let mut root = Node::default();
@@ -18,7 +21,7 @@ pub fn tree(attributes: &Map<String, Value>) -> Value {
 }
 
 fn plant(node: &mut Node, key: &str, value: &Value) {
-    let leaf = key.split('.').fold(node, |node, step| node.branches.entry(step.to_owned()).or_default());
+    let leaf = key.splitn(DEEPEST, '.').fold(node, |node, step| node.branches.entry(step.to_owned()).or_default());
     match value {
         Value::Object(fields) if !fields.is_empty() => fields.iter().for_each(|(key, value)| plant(leaf, key, value)),
         other => leaf.value = Some(other.clone()),

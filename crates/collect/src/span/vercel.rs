@@ -40,6 +40,7 @@ pub fn tell(span: &Span<'_>) -> Result<Option<Told>, Fault> {
     told.client = Told::any(&[&metadata["userId"], &metadata["user_id"]]);
     let count = |values: [&Value; 2]| values.into_iter().find_map(Value::as_u64);
     told.usage = (count([&usage["inputTokens"], &usage["promptTokens"]]), count([&usage["outputTokens"], &usage["completionTokens"]]));
+    told.cached = count([&usage["cachedInputTokens"], &usage["inputTokenDetails"]["cacheReadTokens"]]);
     Ok(Some(told))
 }
 
