@@ -85,6 +85,11 @@ bench-serve SECONDS="20" PAUSE_MS="40":
     cargo build --release
     cargo run --release -q --example bench_serve -- target/release/slm-migrate {{SECONDS}} {{PAUSE_MS}}
 
+# So many calls streamed into a store: memory, speed of each tenth, size
+collect-large LOG CALLS="1000000":
+    cargo build --release
+    python3 crates/dev/scripts/collect_large.py {{LOG}} {{CALLS}}
+
 # Our training step beside a peer's command in one run (see the script)
 bench-peer SHAPE LOG MAX_PROMPT *PEER:
     cargo build --release

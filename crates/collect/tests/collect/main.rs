@@ -1,6 +1,7 @@
 //! Reading logs from outside: every format, and everything that can be wrong with a file.
 mod files;
 mod formats;
+mod odd;
 mod tools;
 mod wire;
 
