@@ -6,9 +6,10 @@ use record::Call;
 use serde_json::{Map, Value, json};
 
 use crate::api::chat::tool_call;
-use crate::export::{Known, is_nothing};
+use crate::export::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
+use crate::row::is_nothing;
 
 pub struct Atif;
 

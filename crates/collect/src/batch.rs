@@ -5,7 +5,7 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use crate::export::{Known, failed};
+use crate::export::Known;
 use crate::fault::Fault;
 use crate::format::{Part, Shape};
 
@@ -59,14 +59,16 @@ impl Shape for Batch {
         };
         let request = ["body", "params"].iter().find_map(|key| asked.shift_remove(*key)).unwrap_or_default();
         if let Some(error) = answered.get("error").filter(|error| !error.is_null()) {
-            return Err(failed("error", Some(error)));
+            return Err(Fault::failed("error", Some(error)));
         }
         let response = match (answered.shift_remove("response"), answered.shift_remove("result")) {
             (Some(Value::Object(mut response)), _) => response.shift_remove("body").unwrap_or_default(),
             (_, Some(Value::Object(mut result))) if result.get("type").is_some_and(|kind| kind == "succeeded") => {
                 result.shift_remove("message").unwrap_or_default()
             }
-            (_, result) => return Err(failed("result", result.as_ref().map(|result| result.get("error").unwrap_or(&result["type"])))),
+            (_, result) => {
+                return Err(Fault::failed("result", result.as_ref().map(|result| result.get("error").unwrap_or(&result["type"]))));
+            }
         };
         Known::new(request, response).tagged(&asked, &["custom_id"]).read()
     }

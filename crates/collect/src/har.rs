@@ -6,7 +6,7 @@ use base64::Engine;
 use record::Call;
 use serde_json::{Map, Value};
 
-use crate::export::{Known, failed};
+use crate::export::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::row::parsed;
@@ -58,7 +58,7 @@ impl Shape for Har {
         }
         match response["status"].as_u64() {
             Some(200..300) => {}
-            status => return Err(failed("response.status", Some(&format!("status {}", status.unwrap_or_default()).into()))),
+            status => return Err(Fault::failed("response.status", Some(&format!("status {}", status.unwrap_or_default()).into()))),
         }
         let Value::Object(mut sent) = sent else {
             let cure = "record request bodies too (`mitmdump --set hardump=FILE` does)";

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use record::{Call, Request};
-use serde_json::{Value, json};
-
-use crate::pair::conversation_of;
+use serde_json::Value;
 
 /// Text of messages that is remembered at most; what is older is forgotten first.
 const REMEMBERED: usize = 256 << 20;
@@ -42,8 +40,6 @@ impl Histories {
             (call.conversation_id, call.step) = (last.conversation.clone(), last.step.saturating_add(1));
             continued(&mut call.request, before);
             call.lossy.retain(|what| what != "history" && what != "conversation");
-        } else if previous.is_none() && call.lossy.iter().any(|what| what == "conversation") {
-            call.conversation_id = conversation_of(&call.request);
         }
         self.remember(id, Turn { previous, bytes: own.1, messages: own.0, conversation: call.conversation_id.clone(), step: call.step });
     }
@@ -95,6 +91,6 @@ fn continued(request: &mut Request, before: Vec<Value>) {
     let Some(Value::Array(messages)) = request.0.get_mut("messages") else { return };
     let system = messages.iter().take_while(|message| is_system(message["role"].as_str().unwrap_or_default())).count();
     let own = messages.split_off(system);
-    messages.extend(before.into_iter().map(|message| if message["role"].is_null() { json!({"role": "user"}) } else { message }));
+    messages.extend(before);
     messages.extend(own);
 }

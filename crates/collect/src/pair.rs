@@ -10,7 +10,7 @@ use record::{Call, Request, Response, Time};
 use serde_json::{Map, Value};
 
 use crate::fault::Fault;
-use crate::row::{Row, digest};
+use crate::row::{Row, digest, moment};
 
 /// Fields of a row or of a request's `metadata` that name a conversation, best first.
 const CONVERSATION: [&str; 5] = ["conversation_id", "session_id", "thread_id", "trace_id", "episode_id"];
@@ -106,27 +106,21 @@ fn answer(response: Value) -> Result<Map<String, Value>, Fault> {
     };
     match response.get("error") {
         Some(error) if !error.is_null() => {
-            let text = error.get("message").and_then(Value::as_str).or_else(|| error.as_str()).unwrap_or("no message").chars().take(200);
-            let problem = format!("the call failed: {}", text.collect::<String>());
-            Err(Fault::new("response.error", problem, "nothing to cure: a failed call teaches nothing"))
+            let text = error.get("message").and_then(Value::as_str).or_else(|| error.as_str()).unwrap_or("no message");
+            Err(Fault::failed("response.error", Some(&text.into())))
         }
         _ => Ok(response),
     }
 }
 
 fn time(row: &mut Row, response: &Response) -> Option<Time> {
-    let read = |value: &Value| match value {
-        Value::Number(number) => number.as_f64().and_then(Time::from_number),
-        Value::String(text) => Time::parse(text),
-        _ => None,
-    };
     for key in ["timestamp", "created_at", "start_time"] {
-        if let Some(time) = row.0.get(key).and_then(read) {
+        if let Some(time) = row.0.get(key).and_then(moment) {
             row.0.shift_remove(key);
             return Some(time);
         }
     }
-    response.0.get("created").and_then(read)
+    response.0.get("created").and_then(moment)
 }
 
 fn named_conversation(row: &Row, request: &Request) -> Option<String> {

@@ -5,10 +5,10 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use crate::export::{Known, is_nothing, request};
+use crate::export::{Known, request};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::kind;
+use crate::row::{is_nothing, kind};
 
 pub struct Plain;
 

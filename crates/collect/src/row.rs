@@ -1,4 +1,5 @@
-//! Taking fields out of a row, with the fault that names the field where it is not what it should be.
+//! Values of a row: what is in them, and taking them out, with the fault that names the field where it is not what it should be.
+use record::Time;
 use serde_json::{Map, Value};
 
 use crate::fault::Fault;
@@ -10,6 +11,11 @@ impl Row {
     /// Takes a field; null counts as absent.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.0.shift_remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes the first of some fields, opened where it is JSON in a text; null if there is none.
+    pub fn take_open(&mut self, keys: &[&str]) -> Value {
+        keys.iter().find_map(|key| self.take(key)).map(parsed).unwrap_or_default()
     }
 
     /// Takes a field that names something: text or a number.
@@ -54,6 +60,37 @@ impl Row {
             }
         }
     }
+}
+
+/// A moment in any form.
+pub fn moment(value: &Value) -> Option<Time> {
+    match value {
+        Value::Number(number) => number.as_f64().and_then(Time::from_number),
+        Value::String(text) => Time::parse(text),
+        _ => None,
+    }
+}
+
+/// Null, an empty text, list or object.
+pub fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() || text == "{}" || text == "[]",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// The first of these fields that holds something.
+pub fn first<'a>(row: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a Value> {
+    keys.iter().filter_map(|key| row.get(*key)).find(|value| !is_nothing(value))
+}
+
+/// A count in any of these fields.
+pub fn count(row: &Map<String, Value>, keys: &[&str]) -> Option<u64> {
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    first(row, keys).and_then(number)
 }
 
 /// What a value is, in words.

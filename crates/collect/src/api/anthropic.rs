@@ -165,14 +165,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
             "nothing to cure: an empty answer teaches nothing",
         ));
     }
-    let finish = match response.get("stop_reason").and_then(Value::as_str) {
-        Some("end_turn" | "stop_sequence") => "stop".into(),
-        Some("max_tokens") => "length".into(),
-        Some("tool_use") => "tool_calls".into(),
-        Some("refusal") => "content_filter".into(),
-        Some("pause_turn") => "pause".into(),
-        other => other.map_or(Value::Null, Into::into),
-    };
+    let finish = response.get("stop_reason").map(chat::finish);
     let usage = response.get("usage").filter(|usage| usage.is_object()).map(tokens);
     let choices = json!([{"index": 0, "finish_reason": finish, "message": message}]);
     Ok(chat::completion(&mut response, &[("id", "id"), ("created", "created"), ("model", "model")], choices, usage))

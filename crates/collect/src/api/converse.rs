@@ -146,13 +146,7 @@ fn completion(mut response: Map<String, Value>, lossy: &mut Vec<String>) -> Resu
         let problem = "the answer holds neither text nor tool uses";
         return Err(Fault::new("response.output.message", problem, "nothing to cure: an empty answer teaches nothing"));
     }
-    let finish = match response.get("stopReason").and_then(Value::as_str) {
-        Some("end_turn" | "stop_sequence") => "stop".into(),
-        Some("max_tokens") => "length".into(),
-        Some("tool_use") => "tool_calls".into(),
-        Some("guardrail_intervened" | "content_filtered") => "content_filter".into(),
-        other => other.map_or(Value::Null, Into::into),
-    };
+    let finish = response.get("stopReason").map(chat::finish);
     let usage = response.get("usage").filter(|usage| usage.is_object()).map(|usage| {
         let count = |key: &str| usage[key].as_u64().unwrap_or_default();
         let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));

@@ -58,6 +58,9 @@ pub fn answer(value: Value, path: &str, lossy: &mut Vec<String>) -> Result<Map<S
 
 /// Text that holds what a log writes around an answer, as what it holds. The answer itself may be JSON too, and stays text.
 pub fn opened(value: Value) -> Value {
+    if !value.is_string() {
+        return value;
+    }
     let inside = parsed(value.clone());
     let choices = |body: &Map<String, Value>| body.get("choices").is_some_and(|choices| choices[0].is_object());
     let around = match &inside {
@@ -69,7 +72,7 @@ pub fn opened(value: Value) -> Value {
         }
         _ => false,
     };
-    if around || !value.is_string() { inside } else { value }
+    if around { inside } else { value }
 }
 
 /// The field in which an object carries the answer.
@@ -100,13 +103,13 @@ fn last(messages: Value) -> Value {
 
 /// Whether a message says that it is from anyone but the model.
 fn is_of_others(message: &Value) -> bool {
-    message.as_object().and_then(|fields| unwrapped(fields.clone()).0).is_some_and(|role| role != "assistant")
+    message.as_object().and_then(role_of).is_some_and(|role| role != "assistant")
 }
 
 /// Answers that stand beside one another: choices, LangChain's generations in their two lists, or messages.
-fn alternatives(list: Vec<Value>, path: &str, lossy: &mut Vec<String>) -> Result<Vec<Value>, Fault> {
-    if let [Value::Array(inner)] = list.as_slice() {
-        return alternatives(inner.clone(), path, lossy);
+fn alternatives(mut list: Vec<Value>, path: &str, lossy: &mut Vec<String>) -> Result<Vec<Value>, Fault> {
+    if let [Value::Array(inner)] = list.as_mut_slice() {
+        return alternatives(std::mem::take(inner), path, lossy);
     }
     let list = if list.iter().any(is_of_others) { vec![last(list.into())] } else { list };
     let mut answers = Vec::new();
@@ -190,21 +193,31 @@ fn message(value: Value, path: &str, messages: &mut Vec<Value>, lossy: &mut Vec<
 
 /// The role of a message and its fields, taken out of what a framework wraps around them.
 fn unwrapped(mut fields: Map<String, Value>) -> (Option<&'static str>, Map<String, Value>) {
+    let role = role_of(&fields);
+    let inner = ["kwargs", "data"].iter().find_map(|key| match fields.get_mut(*key).map(Value::take) {
+        Some(Value::Object(inner)) => Some(inner),
+        _ => None,
+    });
+    (role, inner.unwrap_or(fields))
+}
+
+/// The role of a message, wherever a framework writes it.
+fn role_of(fields: &Map<String, Value>) -> Option<&'static str> {
     let text = |fields: &Map<String, Value>, key: &str| fields.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
-    // LangChain: {lc, type: "constructor", id: [.., "HumanMessage"], kwargs}
-    if let Some(Value::Object(kwargs)) = fields.get_mut("kwargs").map(Value::take) {
+    let inside = |key: &str| fields.get(key).and_then(Value::as_object);
+    if let Some(kwargs) = inside("kwargs") {
+        // LangChain: {lc, type: "constructor", id: [.., "HumanMessage"], kwargs}
         let class = fields.get("id").and_then(|id| id.as_array()?.last()?.as_str()).unwrap_or_default();
         let class = class.trim_end_matches("Chunk").trim_end_matches("Message");
-        let named = text(&kwargs, "role").or_else(|| text(&kwargs, "type"));
-        return (role(if class.is_empty() || class == "Chat" { named.as_deref().unwrap_or("assistant") } else { class }), kwargs);
+        let named = text(kwargs, "role").or_else(|| text(kwargs, "type"));
+        return role(if class.is_empty() || class == "Chat" { named.as_deref().unwrap_or("assistant") } else { class });
     }
-    // LangChain: {type: "human", data: {content}}
-    if let Some(Value::Object(data)) = fields.get_mut("data").map(Value::take) {
-        let named = text(&fields, "type").or_else(|| text(&data, "role"));
-        return (named.as_deref().and_then(role), data);
-    }
-    let named = text(&fields, "role").or_else(|| text(&fields, "type"));
-    (named.as_deref().and_then(role), fields)
+    let named = match inside("data") {
+        // LangChain: {type: "human", data: {content}}
+        Some(data) => text(fields, "type").or_else(|| text(data, "role")),
+        None => text(fields, "role").or_else(|| text(fields, "type")),
+    };
+    named.as_deref().and_then(role)
 }
 
 /// A role by any of its names.

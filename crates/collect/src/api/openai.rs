@@ -111,12 +111,7 @@ pub fn modern_tools(request: &mut Map<String, Value>) {
 fn of_message(mut response: Map<String, Value>) -> Map<String, Value> {
     let message = response.shift_remove("message");
     let reason = ["finish_reason", "done_reason"].iter().find_map(|key| response.shift_remove(*key));
-    let finish = match reason.as_ref().and_then(Value::as_str) {
-        Some("COMPLETE" | "STOP_SEQUENCE") => Some("stop"),
-        Some("MAX_TOKENS") => Some("length"),
-        Some("TOOL_CALL") => Some("tool_calls"),
-        other => other,
-    };
+    let finish = reason.as_ref().map(chat::finish);
     let tokens = response.get("usage").map_or(&Value::Null, |usage| &usage["tokens"]);
     let count = |flat: &str, nested: &str| response.get(flat).unwrap_or(&tokens[nested]).as_f64();
     if let Some((prompt, said)) = count("prompt_eval_count", "input_tokens").zip(count("eval_count", "output_tokens")) {

@@ -4,10 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use super::{Known, failed, first, is_nothing};
+use super::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::parsed;
+use crate::row::{first, is_nothing, parsed};
 
 pub struct Bedrock;
 
@@ -18,7 +18,7 @@ impl Shape for Bedrock {
 
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
         if let Some(code) = first(&row, &["errorCode"]) {
-            return Err(failed("errorCode", Some(code)));
+            return Err(Fault::failed("errorCode", Some(code)));
         }
         let model = row.get("modelId").cloned().unwrap_or_default();
         if model.as_str().is_some_and(|model| model.contains("embed")) {

@@ -4,10 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use super::{Known, failed, first, is_nothing, request, take};
+use super::{Known, request};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::Row;
+use crate::row::{Row, first, is_nothing};
 
 pub struct Braintrust;
 
@@ -18,20 +18,20 @@ impl Shape for Braintrust {
 
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
         let mut row = Row(row);
-        let attributes = take(&mut row, &["span_attributes"]);
+        let attributes = row.take_open(&["span_attributes"]);
         if attributes["type"] != "llm" {
             return Ok(Vec::new());
         }
         if let Some(error) = row.take("error") {
-            return Err(failed("error", Some(&error)));
+            return Err(Fault::failed("error", Some(&error)));
         }
-        let (input, output) = (take(&mut row, &["input"]), row.take("output").unwrap_or_default());
+        let (input, output) = (row.take_open(&["input"]), row.take("output").unwrap_or_default());
         for (field, body) in [("input", &input), ("output", &output)] {
             if is_nothing(body) {
                 return Err(Fault::new(field, "there is none", "export whole spans"));
             }
         }
-        let (mut metadata, metrics, scores) = (take(&mut row, &["metadata"]), take(&mut row, &["metrics"]), take(&mut row, &["scores"]));
+        let (mut metadata, metrics, scores) = (row.take_open(&["metadata"]), row.take_open(&["metrics"]), row.take_open(&["scores"]));
         let model = metadata.as_object_mut().and_then(|fields| fields.shift_remove("model"));
         let keys = ["tools", "tool_choice", "response_format", "temperature", "top_p", "max_tokens", "stop", "seed"];
         let settings: Map<String, Value> =

@@ -4,11 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use super::{Known, count, failed, first, take};
+use super::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::pair::model_into_request;
-use crate::row::{Row, parsed};
+use crate::row::{Row, count, first, parsed};
 
 pub struct Helicone;
 
@@ -20,10 +19,10 @@ impl Shape for Helicone {
 
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
         let mut row = Row(row);
-        let (request, response) = (take(&mut row, &["request_body"]), take(&mut row, &["response_body"]));
+        let (mut request, response) = (row.take_open(&["request_body"]), row.take_open(&["response_body"]));
         let mut row = row.0;
         if let Some(status) = first(&row, &["response_status"]).and_then(Value::as_i64).filter(|status| !(200..300).contains(status)) {
-            return Err(failed("response_status", Some(&format!("status {status}").into())));
+            return Err(Fault::failed("response_status", Some(&format!("status {status}").into())));
         }
         let cure = "export with bodies: `npx @helicone/export --include-body`";
         for (field, body) in [("request_body", &request), ("response_body", &response)] {
@@ -33,15 +32,13 @@ impl Shape for Helicone {
         }
         let properties = ["properties", "request_properties"].iter().find_map(|key| row.get(*key).cloned()).map(parsed).unwrap_or_default();
         let property = |key: &str| properties.get(key).cloned();
-        let mut bodies = Map::from_iter([("request".to_owned(), request), ("response".to_owned(), response)]);
-        if let Some(model) = first(&row, &["request_model", "model_override", "response_model"]) {
-            bodies.insert("model".to_owned(), model.clone());
+        let model = first(&row, &["request_model", "model_override", "response_model"]).filter(|model| model.is_string());
+        if let (Some(body), Some(model)) = (request.as_object_mut(), model) {
+            body.entry("model").or_insert_with(|| model.clone());
         }
-        model_into_request(&mut bodies, &["model"]);
-        let mut body = |key: &str| bodies.shift_remove(key).unwrap_or_default();
         let feedback = feedback(&mut row);
         let find = |keys: &[&str]| first(&row, keys).cloned();
-        Known::new(body("request"), body("response"))
+        Known::new(request, response)
             .with("source_id", find(&["request_id"]))
             .with("conversation_id", property("Helicone-Session-Id"))
             .with("workload_id", property("Helicone-Session-Path").or_else(|| find(&["prompt_id"])))

@@ -4,10 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use super::{Known, count, failed, first, request, take};
+use super::{Known, request};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::{Row, parsed};
+use crate::row::{Row, count, first, parsed};
 
 pub struct Langfuse;
 
@@ -25,16 +25,16 @@ impl Shape for Langfuse {
             return Ok(Vec::new());
         }
         if row.get("level").and_then(Value::as_str) == Some("ERROR") {
-            return Err(failed("level", first(&row, &["statusMessage", "status_message"])));
+            return Err(Fault::failed("level", first(&row, &["statusMessage", "status_message"])));
         }
         let mut row = Row(row);
         let (input, output) = (row.take("input"), row.take("output"));
         let cure = "export input and output too; in the SDK, capture them (`capture_input`, `capture_output`)";
         let input = input.ok_or_else(|| Fault::new("input", "there is none", cure))?;
         let output = output.ok_or_else(|| Fault::new("output", "there is none", cure))?;
-        let settings = take(&mut row, &["modelParameters", "model_parameters"]);
-        let usage = take(&mut row, &["usageDetails", "usage_details", "usage"]);
-        let feedback = scores(take(&mut row, &["scores"]));
+        let settings = row.take_open(&["modelParameters", "model_parameters"]);
+        let usage = row.take_open(&["usageDetails", "usage_details", "usage"]);
+        let feedback = scores(row.take_open(&["scores"]));
         let row = row.0;
         let tools = first(&row, &["toolDefinitions", "tool_definitions"]).cloned().map(parsed);
         let mut request = request(input, first(&row, &["model", "providedModelName", "provided_model_name"]), Some(settings));

@@ -4,10 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use super::{Known, count, failed, first, is_nothing, request, take};
+use super::{Known, request};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::Row;
+use crate::row::{Row, count, first, is_nothing};
 
 pub struct Langsmith;
 
@@ -22,10 +22,10 @@ impl Shape for Langsmith {
             return Ok(Vec::new());
         }
         let mut row = Row(row);
-        let (inputs, outputs, extra) = (take(&mut row, &["inputs"]), take(&mut row, &["outputs"]), take(&mut row, &["extra"]));
+        let (inputs, outputs, extra) = (row.take_open(&["inputs"]), row.take_open(&["outputs"]), row.take_open(&["extra"]));
         let row = row.0;
         if let Some(error) = first(&row, &["error"]) {
-            return Err(failed("error", Some(error)));
+            return Err(Fault::failed("error", Some(error)));
         }
         for (field, body, elsewhere) in [("inputs", &inputs, "inputs_s3_urls"), ("outputs", &outputs, "outputs_s3_urls")] {
             if is_nothing(body) {

@@ -4,10 +4,10 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use super::{Known, count, failed, first, is_nothing, request, take};
+use super::{Known, request};
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::Row;
+use crate::row::{Row, count, first, is_nothing};
 
 pub struct Litellm;
 
@@ -25,12 +25,12 @@ impl Shape for Litellm {
             return Ok(Vec::new());
         }
         if row.get("status").and_then(Value::as_str) == Some("failure") {
-            return Err(failed("status", first(&row, &["error_str", "error_information"])));
+            return Err(Fault::failed("status", first(&row, &["error_str", "error_information"])));
         }
         let mut row = Row(row);
-        let mut messages = take(&mut row, &["messages"]);
-        let response = take(&mut row, &["response"]);
-        let sent = take(&mut row, &["proxy_server_request"]);
+        let mut messages = row.take_open(&["messages"]);
+        let response = row.take_open(&["response"]);
+        let sent = row.take_open(&["proxy_server_request"]);
         if is_nothing(&messages) {
             messages = sent.get("body").filter(|_| sent.is_object()).cloned().unwrap_or(sent);
         }

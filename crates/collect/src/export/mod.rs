@@ -9,7 +9,7 @@ pub mod litellm;
 pub mod openpipe;
 pub mod tensorzero;
 
-use record::{Call, Time};
+use record::Call;
 use serde_json::{Map, Value, json};
 
 use crate::api::chat::usage;
@@ -17,7 +17,7 @@ use crate::api::{anthropic, converse, gemini, loose, openai, responses, stream};
 use crate::fault::Fault;
 use crate::format::Shape;
 use crate::pair;
-use crate::row::{Row, parsed};
+use crate::row::{is_nothing, moment, parsed};
 
 /// A call as a tool has it, field by field.
 pub struct Known {
@@ -136,49 +136,4 @@ pub fn request(messages: Value, model: Option<&Value>, settings: Option<Value>) 
         }
     }
     Value::Object(body)
-}
-
-/// A moment in any form.
-pub fn moment(value: &Value) -> Option<Time> {
-    match value {
-        Value::Number(number) => number.as_f64().and_then(Time::from_number),
-        Value::String(text) => Time::parse(text),
-        _ => None,
-    }
-}
-
-/// Null, an empty text, list or object.
-pub fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty() || text == "{}" || text == "[]",
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
-}
-
-/// The first of these fields that holds something.
-pub fn first<'a>(row: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a Value> {
-    keys.iter().filter_map(|key| row.get(*key)).find(|value| !is_nothing(value))
-}
-
-/// A count in any of these fields.
-pub fn count(row: &Map<String, Value>, keys: &[&str]) -> Option<u64> {
-    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    first(row, keys).and_then(number)
-}
-
-/// Takes a field, opened where it is JSON in a text.
-pub fn take(row: &mut Row, keys: &[&str]) -> Value {
-    keys.iter().find_map(|key| row.take(key)).map(parsed).unwrap_or_default()
-}
-
-/// That a call failed, in the tool's words.
-pub fn failed(field: &str, said: Option<&Value>) -> Fault {
-    let said = said.map(|said| said.get("message").unwrap_or(said));
-    let text = said.map(|said| said.as_str().map_or_else(|| said.to_string(), ToOwned::to_owned)).unwrap_or_default();
-    let text: String = text.chars().take(200).collect();
-    let problem = if text.is_empty() { "the call failed".to_owned() } else { format!("the call failed: {text}") };
-    Fault::new(field, problem, "nothing to cure: a failed call teaches nothing")
 }

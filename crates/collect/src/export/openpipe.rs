@@ -2,10 +2,10 @@
 use record::Call;
 use serde_json::{Map, Value};
 
-use super::{Known, count, failed, first, take};
+use super::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::Row;
+use crate::row::{Row, count, first};
 
 pub struct Openpipe;
 
@@ -18,10 +18,10 @@ impl Shape for Openpipe {
 
     fn read(&self, row: Map<String, Value>) -> Result<Vec<Call>, Fault> {
         if let Some(status) = first(&row, &["statusCode"]).and_then(Value::as_i64).filter(|status| !(200..300).contains(status)) {
-            return Err(failed("statusCode", Some(&first(&row, &["errorMessage"]).cloned().unwrap_or_else(|| status.into()))));
+            return Err(Fault::failed("statusCode", Some(&first(&row, &["errorMessage"]).cloned().unwrap_or_else(|| status.into()))));
         }
         let mut row = Row(row);
-        let (request, response) = (take(&mut row, &["reqPayload", "input"]), take(&mut row, &["respPayload", "output"]));
+        let (request, response) = (row.take_open(&["reqPayload", "input"]), row.take_open(&["respPayload", "output"]));
         let row = row.0;
         let find = |keys: &[&str]| first(&row, keys).cloned();
         let prompt = row.get("tags").and_then(|tags| tags.get("prompt_id")).cloned();

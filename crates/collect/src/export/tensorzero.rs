@@ -5,10 +5,10 @@
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use super::{Known, count, first, is_nothing, take};
+use super::Known;
 use crate::fault::Fault;
 use crate::format::Shape;
-use crate::row::{Row, parsed};
+use crate::row::{Row, count, first, is_nothing, parsed};
 
 pub struct Tensorzero;
 
@@ -23,7 +23,7 @@ impl Shape for Tensorzero {
         if row.0.contains_key("raw_request") {
             return of_model(row);
         }
-        let (mut input, output) = (take(&mut row, &["input"]), take(&mut row, &["output"]));
+        let (mut input, output) = (row.take_open(&["input"]), row.take_open(&["output"]));
         for (field, body) in [("input", &input), ("output", &output)] {
             if is_nothing(body) {
                 return Err(Fault::new(field, "there is none", "export whole rows of `ChatInference` or `JsonInference`"));
@@ -44,7 +44,7 @@ impl Shape for Tensorzero {
             messages.push(turn);
         }
         let mut request = Map::from_iter([("messages".to_owned(), messages.into())]);
-        let (tools, schema) = (take(&mut row, &["tool_params"]), take(&mut row, &["output_schema"]));
+        let (tools, schema) = (row.take_open(&["tool_params"]), row.take_open(&["output_schema"]));
         if let Some(tools) = ["tools_available", "available_tools"].iter().find_map(|key| tools[*key].as_array()) {
             request.insert("tools".to_owned(), tools.iter().map(|tool| json!({"type": "function", "function": tool})).collect());
         }
@@ -73,7 +73,7 @@ impl Shape for Tensorzero {
 
 /// A row of `ModelInference`: the bodies as the model's vendor had them.
 fn of_model(mut row: Row) -> Result<Vec<Call>, Fault> {
-    let (request, response) = (take(&mut row, &["raw_request"]), take(&mut row, &["raw_response"]));
+    let (request, response) = (row.take_open(&["raw_request"]), row.take_open(&["raw_response"]));
     for (field, body) in [("raw_request", &request), ("raw_response", &response)] {
         if is_nothing(body) {
             return Err(Fault::new(field, "there is none", "export whole rows of `ModelInference`"));

@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::Told;
 use super::otlp::{MARK, Span};
-use crate::export::is_nothing;
 use crate::fault::Fault;
-use crate::row::parsed;
+use crate::row::{is_nothing, parsed};
 
 const CURE: &str = "set `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` and `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY` \
     where the agent runs (`true` for older releases); if content went into log records, collect their file together with the spans";
@@ -23,7 +22,7 @@ pub fn is_call(span: &Span<'_>) -> bool {
 }
 
 pub fn has_content(span: &Span<'_>) -> bool {
-    told(span).is_some_and(|told| !told.request.is_empty() && !is_nothing(&told.response))
+    !Content::of(span).answered.is_empty()
 }
 
 /// Whether a log record is one that holds content.
@@ -49,18 +48,13 @@ pub fn span_of(logs: &[Map<String, Value>]) -> Map<String, Value> {
 }
 
 pub fn tell(span: &Span<'_>) -> Result<Option<Told>, Fault> {
-    Ok(told(span).filter(|_| is_call(span)))
-}
-
-fn told(span: &Span<'_>) -> Option<Told> {
+    if !is_call(span) {
+        return Ok(None);
+    }
     let attributes = span.attributes();
     let own = &attributes["gen_ai"];
     let mut told = Told { cure: CURE, ..Told::default() };
-    let mut content = Content::default();
-    content.of_attributes(own);
-    for event in span.events() {
-        content.of_event(&event);
-    }
+    let mut content = Content::of(span);
     let mut messages = content.system;
     messages.append(&mut content.asked);
     if !messages.is_empty() {
@@ -85,7 +79,7 @@ fn told(span: &Span<'_>) -> Option<Told> {
     told.usage = (count([&usage["input_tokens"], &usage["prompt_tokens"]]), count([&usage["output_tokens"], &usage["completion_tokens"]]));
     told.cached = usage["cache_read"]["input_tokens"].as_u64();
     told.feedback = content.feedback;
-    Some(told)
+    Ok(Some(told))
 }
 
 /// A tool as a chat body has it.
@@ -108,6 +102,13 @@ struct Content {
 }
 
 impl Content {
+    fn of(span: &Span<'_>) -> Self {
+        let mut content = Self::default();
+        content.of_attributes(&span.attributes()["gen_ai"]);
+        span.events().for_each(|event| content.of_event(&event));
+        content
+    }
+
     fn of_attributes(&mut self, own: &Value) {
         let opened = |value: &Value| parsed(value.clone());
         match opened(&own["system_instructions"]) {

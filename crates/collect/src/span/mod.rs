@@ -10,11 +10,10 @@ pub mod vercel;
 use record::Call;
 use serde_json::{Map, Value, json};
 
-use crate::api::loose;
-use crate::export::{Known, failed, is_nothing};
+use crate::export::Known;
 use crate::fault::Fault;
 use crate::format::{Part, Shape};
-use crate::row::digest;
+use crate::row::{digest, is_nothing};
 
 /// What a convention says of one call.
 #[derive(Default)]
@@ -90,7 +89,7 @@ impl Shape for Spans {
         let conventions = [openinference::tell, vercel::tell, llmetry::tell, genai::tell];
         let Some(told) = conventions.iter().find_map(|tell| tell(&span).transpose()).transpose()? else { return Ok(Vec::new()) };
         if let Some(error) = span.error() {
-            return Err(failed("status", Some(&error)));
+            return Err(Fault::failed("status", Some(&error)));
         }
         for (field, missing) in [("input", told.request.get("messages").is_none_or(is_nothing)), ("output", is_nothing(&told.response))] {
             if missing {
@@ -103,13 +102,6 @@ impl Shape for Spans {
 
 fn called(span: &otlp::Span<'_>, told: Told) -> Result<Vec<Call>, Fault> {
     let trace = span.trace();
-    // a gateway's span and an SDK's repeat one another: what was asked and answered within a trace is one call
-    let asked = loose::messages(told.request.get("messages").cloned().unwrap_or_default(), "input", &mut Vec::new())?;
-    let answered = loose::answer(told.response.clone(), "output", &mut Vec::new())?;
-    let said = answered.get("choices").map(|choices| choices[0]["message"].clone()).unwrap_or_default();
-    let words = |message: &Value| json!([message["role"], message["content"], message["tool_calls"]]).to_string();
-    let words: Vec<String> = asked.iter().chain([&said]).map(words).collect();
-    let parts: Vec<&[u8]> = std::iter::once(trace.as_bytes()).chain(words.iter().map(String::as_bytes)).collect();
     let tags: Map<String, Value> = [
         ("trace_id", trace.into()),
         ("span_id", span.id().into()),
@@ -121,8 +113,8 @@ fn called(span: &otlp::Span<'_>, told: Told) -> Result<Vec<Call>, Fault> {
     .filter(|(_, value): &(&str, Value)| !is_nothing(value))
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
-    Known::new(Value::Object(told.request), told.response)
-        .with("source_id", Some(format!("call-{}", digest(&parts))))
+    let mut calls = Known::new(Value::Object(told.request), told.response)
+        .with("source_id", Some(span.id()))
         .with("conversation_id", told.conversation.or_else(|| Some(trace.into())))
         .with("workload_id", told.workload)
         .with("client_id", told.client)
@@ -132,7 +124,18 @@ fn called(span: &otlp::Span<'_>, told: Told) -> Result<Vec<Call>, Fault> {
         .with("tags", Some(Value::Object(tags)))
         .counted(told.usage.0, told.usage.1)
         .cached(told.cached)
-        .read()
+        .read()?;
+    calls.iter_mut().for_each(|call| call.source_id = name(trace, call));
+    Ok(calls)
+}
+
+/// The name of a call: a gateway's span and an SDK's repeat one another, so what was asked and answered within a trace is one call.
+fn name(trace: &str, call: &Call) -> String {
+    let words = |message: &Value| json!([message["role"], message["content"], message["tool_calls"]]).to_string();
+    let messages = call.request.messages().chain(call.response.message());
+    let words: Vec<String> = messages.map(|message| words(message.0)).collect();
+    let parts: Vec<&[u8]> = std::iter::once(trace.as_bytes()).chain(words.iter().map(String::as_bytes)).collect();
+    format!("call-{}", digest(&parts))
 }
 
 /// A span of Phoenix's client or of its files: not OTLP, but the same attributes.

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use super::Told;
 use super::otlp::Span;
-use crate::export::is_nothing;
 use crate::fault::Fault;
-use crate::row::parsed;
+use crate::row::{is_nothing, parsed};
 
 const CURE: &str = "trace with inputs and outputs: take `OPENINFERENCE_HIDE_INPUTS`, `OPENINFERENCE_HIDE_OUTPUTS` and their like away where the agent runs";
 

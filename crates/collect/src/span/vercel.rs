@@ -5,9 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Told;
 use super::otlp::Span;
-use crate::export::is_nothing;
 use crate::fault::Fault;
-use crate::row::parsed;
+use crate::row::{is_nothing, parsed};
 
 const CURE: &str = "set `recordInputs` and `recordOutputs` of `experimental_telemetry` to true";
 
